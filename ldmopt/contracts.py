@@ -1,0 +1,357 @@
+"""The records and protocols that every part of ldmopt speaks: the map of the package.
+
+A *setting* names a value for each knob. Knobs write a *plan*; a *host* turns the plan into
+*pictures* under a meter, which gives each picture's *cost*; a *scorer* judges pictures, pairwise,
+into *preferences*; a study collects *trials*; distillation turns trials into a rulebook.
+
+Units are in the names: seconds are device seconds, bytes are bytes. Unknown is ``None``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Value: TypeAlias = bool | int | float | str
+Pixels: TypeAlias = NDArray[np.uint8]
+FailureKind: TypeAlias = Literal[
+    "crash", "deadline", "out-of-memory", "nan", "black", "refused", "error"
+]
+
+
+class Setting(Mapping[str, Value]):
+    """A frozen, hashable, JSON-ready choice of one value for each of some knobs."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, values: Mapping[str, Value] | None = None, **more: Value) -> None:
+        """Take knob names with their values, as a mapping, as keywords, or both."""
+        self._items: dict[str, Value] = dict(sorted({**(values or {}), **more}.items()))
+
+    def __getitem__(self, name: str) -> Value:
+        """Return the value of one knob."""
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the knob names in alphabetical order."""
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        """Return the number of knobs that are set."""
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        """Equal settings hash alike, whatever order they were written in."""
+        return hash(self.json())
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by canonical JSON, so that 7 and 7.0 differ only where JSON tells them apart."""
+        return isinstance(other, Mapping) and self.json() == Setting(other).json()
+
+    def __repr__(self) -> str:
+        """Show the setting as ``knob=value`` pairs."""
+        return f"Setting({self})"
+
+    def __str__(self) -> str:
+        """Show the setting as ``knob=value`` pairs."""
+        return ", ".join(f"{name}={value}" for name, value in self._items.items())
+
+    def json(self) -> str:
+        """Return the canonical JSON text: sorted keys, no spaces."""
+        return json.dumps(self._items, sort_keys=True, separators=(",", ":"))
+
+    def only(self, names: Sequence[str] | frozenset[str] | set[str]) -> Setting:
+        """Return the part of the setting that concerns these knobs."""
+        return Setting({name: value for name, value in self._items.items() if name in names})
+
+    def replace(self, values: Mapping[str, Value]) -> Setting:
+        """Return a copy with some knobs set anew."""
+        return Setting({**self._items, **values})
+
+
+@dataclass(frozen=True)
+class Block:
+    """One prompt with one seed: what settings are compared within."""
+
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A generated picture.
+
+    Attributes:
+        pixels: height x width x 3, uint8, RGB.
+        block: the prompt and seed that it was made for.
+        png: the encoded file with its parameters text; empty where nothing was encoded.
+    """
+
+    pixels: Pixels
+    block: Block
+    png: bytes = b""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of width and height (4 bytes each, little-endian) and the RGB bytes, in hex."""
+        height, width = self.pixels.shape[:2]
+        head = width.to_bytes(4, "little") + height.to_bytes(4, "little")
+        return hashlib.sha256(head + np.ascontiguousarray(self.pixels).tobytes()).hexdigest()
+
+    @classmethod
+    def from_png(cls, png: bytes, block: Block) -> Picture:
+        """Decode a PNG file's bytes."""
+        from PIL import Image
+
+        with Image.open(io.BytesIO(png)) as image:
+            return cls(np.asarray(image.convert("RGB")), block, png)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """How often one kind of call was made for a picture, and the device seconds of all of them."""
+
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a picture cost.
+
+    Attributes:
+        seconds: device seconds per picture.
+        latency_seconds: until the pictures of the call arrive (equal to seconds at batch 1).
+        seconds_by_phase: ``encode``, ``denoise``, ``decode``, ``other``; they sum to ``seconds``.
+        calls_by_kind: network evaluations (``guided``, ``unguided``) and scheduler steps
+            (``step``), each with count and seconds.
+        peak_memory_bytes: the peak above the baseline, or None where it was not read.
+        memory_kind: ``rss`` (resident bytes of the process), ``nvml``, or ``allocated``.
+        baseline_bytes: what the process held just before the model was loaded.
+        allocated_bytes: the peak of torch's allocator on CUDA.
+        reserved_bytes: the peak that torch's allocator held on CUDA.
+        joules: energy per picture, where the device tells.
+    """
+
+    seconds: float
+    latency_seconds: float
+    seconds_by_phase: Mapping[str, float] = field(default_factory=dict)
+    calls_by_kind: Mapping[str, Calls] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+    memory_kind: str = "rss"
+    baseline_bytes: int | None = None
+    allocated_bytes: int | None = None
+    reserved_bytes: int | None = None
+    joules: float | None = None
+
+    @property
+    def network_evaluations(self) -> int:
+        """Calls of the denoising network (NFE), whatever the step count says."""
+        return sum(self.calls_by_kind[kind].count for kind in self.calls_by_kind if kind != "step")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Cost:
+        """Read what `to_dict` wrote; unknown keys of later versions are left out."""
+        known = {item.name for item in fields(cls)}
+        values = {key: value for key, value in data.items() if key in known}
+        calls = values.get("calls_by_kind") or {}
+        values["calls_by_kind"] = {kind: Calls(**call) for kind, call in calls.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A scorer's opinion of one picture.
+
+    Attributes:
+        value: higher is better; comparable only between pictures of one prompt.
+        deviation: standard deviation of the scorer's own uncertainty, in the same unit.
+    """
+
+    value: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Preference:
+    """The probability that the left picture is preferred to the right one, ties half."""
+
+    probability: float
+
+
+@dataclass(frozen=True)
+class BlockWin:
+    """The probability that a setting's picture is preferred to the default's, in one block."""
+
+    prompt: str
+    seed: int
+    win: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A setting's win rate against the default, with its 95 % interval over prompts."""
+
+    win_rate: float
+    low: float
+    high: float
+    blocks: tuple[BlockWin, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; blocks become ``[prompt, seed, win]``."""
+        rows = [[block.prompt, block.seed, block.win] for block in self.blocks]
+        return {"win_rate": self.win_rate, "low": self.low, "high": self.high, "blocks": rows}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Quality:
+        """Read what `to_dict` wrote."""
+        blocks = tuple(BlockWin(*row) for row in data.get("blocks", ()))
+        return cls(data["win_rate"], data["low"], data["high"], blocks)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting whose cost was measured here and whose quality rests on its pictures.
+
+    Attributes:
+        number: the trial's number in its Optuna study.
+        setting: canonical (inactive knobs left out).
+        cost: medians over its pictures; None for a failed setting.
+        quality: win rate against the default on the search blocks; None for a failed setting.
+        pictures: digests, in the order of the blocks.
+        failure: ``{"kind": ..., "reason": ...}`` or None.
+        feasible: whether it met every cap of the study.
+    """
+
+    number: int
+    setting: Setting
+    cost: Cost | None
+    quality: Quality | None
+    pictures: tuple[str, ...] = ()
+    failure: Mapping[str, str] | None = None
+    feasible: bool = True
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """A setting generated and measured again on prompts and seeds that the search never saw."""
+
+    setting: Setting
+    cost: Cost
+    seconds_low: float
+    seconds_high: float
+    quality: Quality
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that distillation needs of a run: records only, no host, no scorer, no storage.
+
+    Attributes:
+        study: the study's name.
+        generation: number of the scorer's generation.
+        default: the setting that everything is compared with.
+        trials: every finished trial, the default's first.
+        confirmations: by setting, the default's included.
+        picture_knobs: names of the knobs that change the picture in this study.
+        scope: the ``scope`` block of rulebook.json.
+    """
+
+    study: str
+    generation: int
+    default: Setting
+    trials: tuple[Trial, ...]
+    confirmations: Mapping[Setting, Confirmation]
+    picture_knobs: frozenset[str]
+    scope: Mapping[str, Any]
+
+
+@dataclass
+class Plan:
+    """What a setting asks of a pipeline; knobs write it, inside the child process.
+
+    Attributes:
+        load: what decides which pipeline is loaded (``backend``, ``dtype`` ...).
+        edits: context managers that change the loaded pipeline and restore it exactly on exit.
+        call: keyword arguments of the pipeline's call.
+    """
+
+    load: dict[str, Any] = field(default_factory=dict)
+    edits: list[Callable[[Any], AbstractContextManager[None]]] = field(default_factory=list)
+    call: dict[str, Any] = field(default_factory=dict)
+
+
+class Host(Protocol):
+    """Turns settings into pictures, under a meter."""
+
+    def generate(
+        self, setting: Setting, blocks: Sequence[Block]
+    ) -> Iterator[tuple[Picture, Cost]]:
+        """Yield each block's picture as it arrives, in order.
+
+        Raises:
+            GenerationError: the setting gave no usable picture; the host can be used again.
+        """
+        ...
+
+    def memory(self, setting: Setting) -> Cost:
+        """Read peak memory in a fresh process; all memory fields of the answer are set."""
+        ...
+
+    def close(self) -> None:
+        """End whatever runs; calling it twice is fine."""
+        ...
+
+
+class Engine(Protocol):
+    """What a backend gives the child process: pipelines that it knows how to load."""
+
+    def load(self, model: str, load: Mapping[str, Any], device: str) -> Any:
+        """Return a ready pipeline for the LOAD part of a plan."""
+        ...
+
+
+class Meter(Protocol):
+    """Times calls and reads memory on one kind of device."""
+
+    def start(self) -> None:
+        """Begin a picture."""
+        ...
+
+    def timed(self, kind: str) -> AbstractContextManager[None]:
+        """Book what runs inside under a kind of call; may be nested in nothing but `start`."""
+        ...
+
+    def finish(self) -> Cost:
+        """End the picture and return its seconds; memory fields stay None."""
+        ...
+
+
+class Scorer(Protocol):
+    """Judges pictures; values mean something only between pictures of one prompt."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Name and digest of what judged, for `scorer` attributes and the rulebook."""
+        ...
+
+    def score(self, pictures: Sequence[Picture]) -> list[Score | None]:
+        """Return one score a picture; None where the picture cannot be judged."""
+        ...
+
+    def compare(self, left: Sequence[Picture], right: Sequence[Picture]) -> list[Preference]:
+        """Return, pair by pair, the calibrated probability that left is preferred."""
+        ...
