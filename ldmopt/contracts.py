@@ -20,6 +20,8 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ldmopt.model import Model
+
 Value: TypeAlias = bool | int | float | str
 Pixels: TypeAlias = NDArray[np.uint8]
 FailureKind: TypeAlias = Literal[
@@ -317,10 +319,21 @@ class Host(Protocol):
 
 
 class Engine(Protocol):
-    """What a backend gives the child process: pipelines that it knows how to load."""
+    """A module in ``ldmopt/hosts/``: what one runtime gives the child process.
 
-    def load(self, model: str, load: Mapping[str, Any], device: str) -> Any:
-        """Return a ready pipeline for the LOAD part of a plan."""
+    `PRELOAD` names the modules that the fork server imports beforehand; `LACKS` names parts of a
+    diffusers pipeline that this runtime's pipelines do not have.
+    """
+
+    PRELOAD: tuple[str, ...]
+    LACKS: frozenset[str]
+
+    def load(self, model: Model, plan: Mapping[str, Any], device: str) -> Any:
+        """Return a pipeline for the LOAD part of a plan, called as diffusers' own are."""
+        ...
+
+    def warm_libraries(self, device: str) -> None:
+        """Page the libraries in with a tiny computation, before the memory baseline is held."""
         ...
 
 
@@ -337,6 +350,18 @@ class Meter(Protocol):
 
     def finish(self) -> Cost:
         """End the picture and return its seconds; memory fields stay None."""
+        ...
+
+    def hold_baseline(self) -> None:
+        """Remember the memory held now, just before the model is loaded."""
+        ...
+
+    def reset_peak(self) -> None:
+        """Forget the memory peak so far."""
+        ...
+
+    def peak(self) -> Mapping[str, Any]:
+        """Return the memory fields of a `Cost` since the last reset."""
         ...
 
 

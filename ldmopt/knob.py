@@ -269,11 +269,20 @@ def all_knobs(plugins: Sequence[str] = ()) -> dict[str, Knob]:
     return dict(sorted(found.items(), key=lambda pair: order.index(pair[1].stage)))
 
 
-def build_plan(setting: Setting, knobs: Mapping[str, Knob]) -> Plan:
-    """Let every knob that the setting names, and that acts, write the plan."""
+def build_plan(
+    setting: Setting, knobs: Mapping[str, Knob], lacks: frozenset[str] = frozenset()
+) -> Plan:
+    """Let every knob that the setting names, and that acts, write the plan.
+
+    Args:
+        setting: canonical or not.
+        knobs: every known knob.
+        lacks: parts of a pipeline that the engine does not have; knobs that touch one are left
+            out.
+    """
     plan = Plan()
     for name, item in knobs.items():
-        if name in setting and item.active(setting):
+        if name in setting and item.active(setting) and not item.touches & lacks:
             item.apply(plan, setting[name])
     return plan
 

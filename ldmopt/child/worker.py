@@ -1,0 +1,309 @@
+"""What runs inside a child: one warm pipeline, a plan for each setting, a meter around each call.
+
+Requests are ``describe``, ``generate`` and ``memory``. The pipeline is loaded again only when the
+LOAD part of the plan changes.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ldmopt import registry
+from ldmopt.child import png, wire
+from ldmopt.contracts import Block, Cost, Engine, Meter, Pixels, Plan, Setting
+from ldmopt.errors import GenerationError
+from ldmopt.knob import all_knobs, build_plan
+from ldmopt.model import STANDIN, Model
+
+WARMUP_STEPS = 2
+
+
+def work(channel: socket.socket) -> None:
+    """Answer requests until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hello = wire.receive(channel)
+    if hello is None:
+        return
+    worker = Worker(Model(**hello[0]["model"]), hello[0]["device"], hello[0]["plugins"])
+    while (request := wire.receive(channel)) is not None:
+        message = request[0]
+        try:
+            if message["op"] == "describe":
+                wire.send(channel, {"machine": describe_machine(worker.device)})
+                continue
+            setting = Setting(message["setting"])
+            if message["op"] == "memory":
+                wire.send(channel, {"cost": worker.memory(setting).to_dict()})
+                continue
+            pictures = Setting(message["picture"])
+            for answer, data in worker.generate(setting, pictures, message["blocks"]):
+                wire.send(channel, answer, data)
+        except OSError:
+            return
+        except Exception as error:
+            failure = as_failure(error)
+            wire.send(channel, {"failure": failure.kind, "reason": failure.reason})
+            if failure.kind == "out-of-memory":
+                worker.unload()
+
+
+def as_failure(error: Exception) -> GenerationError:
+    """Name what went wrong while a setting ran."""
+    if isinstance(error, GenerationError):
+        return error
+    line = (str(error).strip().splitlines() or [""])[0]
+    text = f"{type(error).__name__}: {line}"
+    marks = ("out of memory", "not enough memory", "DefaultCPUAllocator", "bad allocation")
+    if isinstance(error, MemoryError) or any(mark in str(error) for mark in marks):
+        return GenerationError("out-of-memory", text)
+    return GenerationError("error", text)
+
+
+class Worker:
+    """One warm pipeline under one meter."""
+
+    def __init__(self, model: Model, device: str, plugins: list[str]) -> None:
+        """Load nothing yet.
+
+        Args:
+            model: facts of the model.
+            device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
+            plugins: modules with further knobs.
+        """
+        self.model = model
+        self.knobs = all_knobs(plugins)
+        self._wanted_device = device
+        self._pipeline: Any = None
+        self._loaded: dict[str, Any] | None = None
+        self._warm: set[str] = set()
+
+    @cached_property
+    def device(self) -> str:
+        """The device that runs: ``auto`` becomes CUDA where there is one."""
+        if self.model.name == STANDIN or self._wanted_device != "auto":
+            return "cpu" if self._wanted_device == "auto" else self._wanted_device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def meter(self) -> Meter:
+        """The meter of the device."""
+        name = "cuda" if self.device.startswith("cuda") else "cpu"
+        kind = registry.module("ldmopt.meters", name)
+        meter: Meter = kind.CudaMeter(self.device) if name == "cuda" else kind.CpuMeter()
+        return meter
+
+    def unload(self) -> None:
+        """Drop the pipeline."""
+        self._pipeline, self._loaded = None, None
+        self._warm.clear()
+
+    def generate(
+        self, setting: Setting, picture: Setting, blocks: list[list[Any]]
+    ) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Yield ``ready``, then a cost with the PNG bytes of each block.
+
+        Raises:
+            GenerationError: not-a-number or black pictures, or what loading and running raised.
+        """
+        plan = self._prepare(setting)
+        with ExitStack() as edits:
+            for edit in plan.edits:
+                edits.enter_context(edit(self._pipeline))
+            key = self._warmth(setting)
+            if key not in self._warm:
+                self._call(self._with(plan, num_inference_steps=WARMUP_STEPS), Block("", 0))
+                self._warm.add(key)
+            yield {"event": "ready"}, b""
+            for prompt, seed in blocks:
+                block = Block(prompt, seed)
+                pixels, cost = self._call(plan, block)
+                text = png.parameters_text(picture, block, self.model.name)
+                yield {"cost": cost.to_dict()}, png.encode(pixels, text)
+
+    def memory(self, setting: Setting) -> Cost:
+        """Read the peak of one picture of two steps: the peak does not depend on steps.
+
+        To be asked of a fresh child. The libraries are paged in by a tiny computation, the
+        baseline is held, the model loaded, a smallest-size picture made; then the peak is reset
+        and read over one picture of the setting's own size.
+        """
+        self._engine(self._plan(setting)).warm_libraries(self.device)
+        self.meter.hold_baseline()
+        plan = self._prepare(setting)
+        with ExitStack() as edits:
+            for edit in plan.edits:
+                edits.enter_context(edit(self._pipeline))
+            short = self._with(plan, num_inference_steps=WARMUP_STEPS)
+            side = min(64, self.model.native_size)
+            self._call(self._with(short, width=side, height=side), Block("", 0))
+            self.meter.reset_peak()
+            _, cost = self._call(short, Block("", 0))
+            return replace(cost, **self.meter.peak())
+
+    @staticmethod
+    def _with(plan: Plan, **call: Any) -> Plan:
+        return Plan(plan.load, plan.edits, {**plan.call, **call})
+
+    def _engine(self, plan: Plan) -> Engine:
+        name = STANDIN if self.model.name == STANDIN else plan.load.get("backend", "torch")
+        engine: Engine = registry.module("ldmopt.hosts", name)  # type: ignore[assignment]
+        return engine
+
+    def _warmth(self, setting: Setting) -> str:
+        """Name what a first call pays for: how it executes, at which size, guided or not."""
+        execution = {n: v for n, v in setting.items() if not self.knobs[n].changes_picture}
+        guided = float(setting.get("guidance", 0)) > 1
+        return Setting(execution, size=setting.get("size", ""), guided=guided).json()
+
+    def _plan(self, setting: Setting) -> Plan:
+        wanted = build_plan(setting, self.knobs)
+        plan = build_plan(setting, self.knobs, self._engine(wanted).LACKS)
+        if self.model.name == STANDIN:
+            plan.call["setting"] = dict(setting)
+        return plan
+
+    def _prepare(self, setting: Setting) -> Plan:
+        plan = self._plan(setting)
+        if plan.load != self._loaded:
+            self.unload()
+            self._pipeline = self._engine(plan).load(self.model, plan.load, self.device)
+            self._loaded = plan.load
+        return plan
+
+    def _call(self, plan: Plan, block: Block) -> tuple[Pixels, Cost]:
+        inputs = {"prompt": block.prompt, "output_type": "np",
+                  **starting_noise(self.model, plan, block.seed)}
+        with metered(self._pipeline, self.meter):
+            self.meter.start()
+            result = self._pipeline(**inputs, **plan.call)
+            cost = self.meter.finish()
+        return as_pixels(result.images[0]), cost
+
+
+def starting_noise(model: Model, plan: Plan, seed: int) -> dict[str, Any]:
+    """Return the call's ``latents`` and ``generator``: drawn on the CPU in fp32, from the seed.
+
+    They are the same for every setting of one size. Letting the pipeline draw would not do: in
+    half precision a CPU generator gives other numbers.
+    """
+    if model.name == STANDIN:
+        return {"seed": seed}
+    import torch
+
+    generator = torch.Generator("cpu").manual_seed(seed)
+    factor, native = model.scale_factor, model.native_size
+    height, width = (int(plan.call.get(side, native)) for side in ("height", "width"))
+    shape = (1, model.latent_channels, height // factor, width // factor)
+    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    latents = torch.randn(shape, generator=generator, dtype=torch.float32)
+    return {
+        "latents": latents.to(dtypes[plan.load.get("precision", "fp32")]),
+        "generator": generator,
+    }
+
+
+def as_pixels(image: np.ndarray[Any, Any]) -> Pixels:
+    """Round a height x width x 3 picture in [0, 1] to uint8.
+
+    Raises:
+        GenerationError: it holds NaN or infinity, or is black all over.
+    """
+    if not np.isfinite(image).all():
+        raise GenerationError("nan", "the picture holds values that are not numbers")
+    pixels: Pixels = (image * 255).round().clip(0, 255).astype(np.uint8)
+    if not pixels.any():
+        raise GenerationError("black", "the picture is black all over")
+    return pixels
+
+
+@contextmanager
+def metered(pipeline: Any, meter: Meter) -> Iterator[None]:
+    """Book every call of the pipeline's parts under its kind, and take the wrappers off again.
+
+    A network call is ``guided`` when its batch is twice the latent's (CFG on), else ``unguided``.
+    """
+    with ExitStack() as stack:
+
+        def wrap(owner: Any, method: str, kind: str) -> None:
+            plain = getattr(owner, method)
+
+            def timed(*args: Any, **kwargs: Any) -> Any:
+                name = kind
+                if kind == "network":
+                    sample = args[0] if args else kwargs.get("sample", kwargs.get("hidden_states"))
+                    name = "guided" if sample.shape[0] == 2 else "unguided"
+                with meter.timed(name):
+                    return plain(*args, **kwargs)
+
+            stack.callback(_restore, owner, method, vars(owner).get(method))
+            setattr(owner, method, timed)
+
+        for part in ("text_encoder", "text_encoder_2"):
+            if getattr(pipeline, part, None) is not None:
+                wrap(getattr(pipeline, part), "forward", "encode")
+        for part in ("unet", "transformer"):
+            if getattr(pipeline, part, None) is not None:
+                wrap(getattr(pipeline, part), "forward", "network")
+        wrap(pipeline.scheduler, "step", "step")
+        wrap(pipeline.vae, "decode", "decode")
+        yield
+
+
+def _restore(owner: Any, method: str, own: Any) -> None:
+    """Put back an attribute that the object had of its own, or uncover its class's method."""
+    if own is None:
+        delattr(owner, method)
+    else:
+        setattr(owner, method, own)
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """Return what a study records of this machine: device, its name, driver, versions."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    packages = {}
+    for name in ("torch", "diffusers", "transformers", "onnxruntime", "onnxruntime-gpu",
+                 "optimum-onnx", "xformers", "torchsde", "accelerate"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    if "onnxruntime-gpu" in packages:
+        packages.setdefault("onnxruntime", packages["onnxruntime-gpu"])
+    facts: dict[str, Any] = {
+        "device": device,
+        "device_name": _processor(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "packages": packages,
+    }
+    if device.startswith("cuda"):
+        import torch
+
+        facts["device_name"] = torch.cuda.get_device_name(device)
+        facts["device_bytes"] = torch.cuda.get_device_properties(device).total_memory
+        facts["cuda"] = torch.version.cuda
+    return facts
+
+
+def _processor() -> str:
+    import os
+    import platform
+    from pathlib import Path
+
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in
+             (info.read_text().splitlines() if info.exists() else [])
+             if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"

@@ -1,0 +1,1 @@
+"""Engines: one file a runtime; each loads pipelines inside the child process."""

@@ -1,0 +1,60 @@
+"""Pipelines on PyTorch, as diffusers loads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ldmopt.model import Model
+
+PRELOAD = (
+    "torch",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "diffusers.models.unets.unet_2d_condition",
+    "accelerate",
+)
+LACKS: frozenset[str] = frozenset()
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def load(model: Model, plan: Mapping[str, Any], device: str) -> Any:
+    """Return the model's diffusers pipeline on a device.
+
+    The safety checker and the watermark are off for every setting alike: a blacked-out picture
+    would be scored, and both cost seconds and memory.
+    """
+    import diffusers
+    import torch
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    kind = getattr(diffusers, model.pipeline)
+    if model.pipeline == "StableDiffusionXLPipeline":
+        extra: dict[str, Any] = {"add_watermarker": False}
+    else:
+        extra = {"safety_checker": None, "requires_safety_checker": False}
+    pipeline = kind.from_pretrained(
+        model.folder,
+        torch_dtype=getattr(torch, DTYPES[plan.get("precision", "fp32")]),
+        use_safetensors=True,
+        local_files_only=True,
+        **extra,
+    ).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def warm_libraries(device: str) -> None:
+    """Run one convolution, one matrix product and one attention of a few numbers each."""
+    import torch
+
+    with torch.inference_mode():
+        picture = torch.ones(2, 8, 8, 8, device=device)
+        torch.nn.functional.conv2d(picture, torch.ones(8, 8, 3, 3, device=device), padding=1)
+        flat = picture.reshape(2, 1, 64, 8)
+        torch.nn.functional.scaled_dot_product_attention(flat, flat, flat)
+        torch.nn.functional.group_norm(flat @ flat.transpose(-1, -2), 1)

@@ -1,0 +1,34 @@
+"""Meters: what a picture took, as the same record on every device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ldmopt.contracts import Calls, Cost
+
+NETWORK_KINDS = ("guided", "unguided")
+
+
+def assemble(total_seconds: float, booked: Mapping[str, list[float]]) -> Cost:
+    """Turn the seconds booked under each kind of call into a `Cost`.
+
+    Args:
+        total_seconds: device seconds of the whole pipeline call.
+        booked: kind (``encode``, ``guided``, ``unguided``, ``step``, ``decode``) to the seconds of
+            each call, in order.
+    """
+    sums = {kind: sum(seconds) for kind, seconds in booked.items()}
+    encode, decode = sums.get("encode", 0.0), sums.get("decode", 0.0)
+    denoise = sum(sums.get(kind, 0.0) for kind in (*NETWORK_KINDS, "step"))
+    phases = {
+        "encode": encode,
+        "denoise": denoise,
+        "decode": decode,
+        "other": total_seconds - encode - denoise - decode,
+    }
+    calls = {
+        kind: Calls(len(booked[kind]), sums[kind])
+        for kind in (*NETWORK_KINDS, "step")
+        if kind in booked
+    }
+    return Cost(total_seconds, total_seconds, phases, calls)
