@@ -1,0 +1,308 @@
+"""Intervals: of a win rate, of a difference of two win rates, and of a median of seconds.
+
+Prompts are the unit. A prompt's value is the average over its seeds, and the mean over prompts
+gets an interval that stays safe near 0 and 1, where Student's t does not: the Bayesian bootstrap
+of the prompts (Rubin 1981) with two pseudo-observations, one beyond each end of what was seen,
+whose signed root r* is referred to Student's t with (prompts - 1) degrees of freedom.
+
+The pseudo-observations stand for prompts that nobody has tried yet. For wins of 0 and 1 they sit
+at 0 and 1, and the interval is close to Jeffreys' (Brown, Cai and DasGupta 2001, Statistical
+Science 16); where the values lie well inside they move in towards the mean, since a spread that
+was measured says more about the next prompt than the bounds do. The one beside the limit that is
+being found weighs `NEAR`, the other `FAR` (Jeffreys has 1/2 and 1/2, Clopper-Pearson 1 and 0).
+
+Simulated coverage of the 95 % interval, win rates .5, .75 and .95, wins of 0 and 1 (one and two
+seeds) and Beta values of precision 1 to 50: .968-.995 with 8 prompts, .957-.981 with 24,
+.944-.975 with 60. `tests/distill/test_intervals.py` repeats it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ldmopt.contracts import BlockWin, Quality
+from ldmopt.distill.saddlepoint import (
+    Floats,
+    quantile,
+    signed_root,
+    student_quantile,
+    student_tail,
+)
+
+NEAR, FAR = 0.7, 0.5
+_REACH = 2.0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its limits, and how surprising it would be if nothing were there.
+
+    Attributes:
+        estimate: the mean over prompts (or a median).
+        low: lower limit.
+        high: upper limit.
+        p_above: one-sided p value of "the truth is not above the reference value".
+        p_below: one-sided p value of "the truth is not below the reference value".
+    """
+
+    estimate: float
+    low: float
+    high: float
+    p_above: float = 0.5
+    p_below: float = 0.5
+
+    @property
+    def p(self) -> float:
+        """Two-sided p value."""
+        return min(1.0, 2.0 * min(self.p_above, self.p_below))
+
+
+def mean_limits(
+    values: Floats,
+    confidence: float = 0.95,
+    ends: tuple[float, float] = (0.0, 1.0),
+    spread: Floats | None = None,
+) -> tuple[Floats, Floats]:
+    """Return the limits of the mean of each row.
+
+    Args:
+        values: rows x prompts, each within ``ends``.
+        confidence: e.g. 0.95.
+        ends: the least and the greatest value that there can be.
+        spread: rows, the share of the largest possible variance that is reckoned with, where the
+            caller knows better than the values alone (see `_pull`).
+    """
+    prompts = values.shape[1]
+    if prompts < 2:
+        same = np.full(len(values), ends[0]), np.full(len(values), ends[1])
+        return same
+    t = student_quantile((1.0 - confidence) / 2.0, prompts - 1)
+    points = _with_ends(values, ends, spread)
+    low = quantile(points, _shapes(prompts, NEAR, FAR), -t)
+    high = quantile(points, _shapes(prompts, FAR, NEAR), t)
+    return low, high
+
+
+def mean_interval(
+    values: Floats,
+    confidence: float = 0.95,
+    ends: tuple[float, float] = (0.0, 1.0),
+    reference: float = 0.5,
+    spread: float | None = None,
+    deviation: float = 0.0,
+    freedom: int = 1,
+) -> Interval:
+    """Return the interval of one mean, with p values against a reference value.
+
+    Args:
+        values: prompts.
+        confidence: e.g. 0.95.
+        ends: the least and the greatest value that there can be.
+        reference: what the p values test against.
+        spread: see `mean_limits`.
+        deviation: standard deviation of an error beside that of sampling prompts (a model's);
+            the limits widen by it in quadrature.
+        freedom: degrees of freedom of ``deviation``.
+    """
+    row = np.asarray(values, np.float64)[None, :]
+    shares = None if spread is None else np.array([spread])
+    estimate = float(row.mean())
+    lows, highs = mean_limits(row, confidence, ends, shares)
+    low, high = float(lows[0]), float(highs[0])
+    above, below = _roots(row, ends, shares, reference)
+    df = max(1, row.shape[1] - 1)
+    if deviation > 0:
+        t = student_quantile((1.0 - confidence) / 2.0, freedom)
+        low = max(ends[0], estimate - math.hypot(estimate - low, t * deviation))
+        high = min(ends[1], estimate + math.hypot(high - estimate, t * deviation))
+        gap = (estimate - reference) / deviation
+        above, below = _join(above, gap), _join(below, gap)
+        df = min(df, freedom)
+    return Interval(estimate, low, high, _upper_tail(above, df), _upper_tail(-below, df))
+
+
+def _join(root: float, gap: float) -> float:
+    """Two independent errors: 1 / root^2 + 1 / gap^2, with the sign of the gap."""
+    if root == 0 or gap == 0 or (root > 0) != (gap > 0):
+        return 0.0
+    return math.copysign(1.0 / math.hypot(1.0 / root, 1.0 / gap), gap)
+
+
+def _upper_tail(root: float, freedom: int) -> float:
+    """P(T > root) for either sign."""
+    return student_tail(root, freedom) if root >= 0 else 1.0 - student_tail(-root, freedom)
+
+
+def _roots(
+    row: Floats, ends: tuple[float, float], spread: Floats | None, reference: float
+) -> tuple[float, float]:
+    """The signed roots of "mean above reference", once for each limit's weights."""
+    prompts = row.shape[1]
+    if prompts < 2:
+        return 0.0, 0.0
+    points, target = _with_ends(row, ends, spread), np.array([reference])
+    if np.ptp(points) == 0 and points[0, 0] == reference:
+        return 0.0, 0.0
+    above = -signed_root(points, _shapes(prompts, NEAR, FAR), target)[0]
+    below = -signed_root(points, _shapes(prompts, FAR, NEAR), target)[0]
+    return float(above), float(below)
+
+
+def _shapes(prompts: int, low_end: float, high_end: float) -> Floats:
+    """Gamma shapes of the prompts and of the two pseudo-observations."""
+    return np.concatenate([np.ones(prompts), [low_end, high_end]])
+
+
+def _with_ends(values: Floats, ends: tuple[float, float], spread: Floats | None) -> Floats:
+    """Append the two pseudo-observations to every row."""
+    mean = values.mean(axis=1)
+    pull = _pull(values, mean, ends, spread)
+    low = np.minimum(mean - pull * (mean - ends[0]), values.min(axis=1))
+    high = np.maximum(mean + pull * (ends[1] - mean), values.max(axis=1))
+    return np.column_stack([values, low, high])
+
+
+def _pull(values: Floats, mean: Floats, ends: tuple[float, float], spread: Floats | None) -> Floats:
+    """How far out, from the mean (0) to the ends (1), the pseudo-observations sit.
+
+    With s the standard deviation and the mean in the middle they sit `_REACH` s away; near an end
+    they stay at the ends, since values there are skewed and the rare bad prompt may be unseen.
+    """
+    prompts, width = values.shape[1], ends[1] - ends[0]
+    if spread is None:
+        share = (mean - ends[0]) / width
+        room = 4.0 * share * (1.0 - share)
+    else:
+        room = spread
+    largest = np.maximum(room * width**2 / 4.0, 1e-12)
+    observed = values.var(axis=1, ddof=1) / largest * (prompts - 1) / prompts
+    inner = np.maximum(0.0, 1.0 - _REACH**2 * observed)
+    return np.asarray(np.sqrt(np.clip(1.0 - inner * room, 0.0, 1.0)), np.float64)
+
+
+def prompt_means(blocks: Iterable[BlockWin]) -> dict[str, float]:
+    """Return each prompt's average over its seeds, in the order of first appearance.
+
+    Raises:
+        ValueError: a win is not within [0, 1].
+    """
+    sums: dict[str, list[float]] = defaultdict(list)
+    for block in blocks:
+        if not 0.0 <= block.win <= 1.0:
+            raise ValueError(f"a win must be within 0 and 1, and {block} is not")
+        sums[block.prompt].append(block.win)
+    return {prompt: sum(wins) / len(wins) for prompt, wins in sums.items()}
+
+
+def win_rate(blocks: Sequence[BlockWin], confidence: float = 0.95) -> Quality:
+    """Return the win rate over blocks with its interval over prompts.
+
+    Blocks that all read exactly 0.5, as those of the default against itself or of a setting with
+    the same pictures do, give 0.5 with the interval [0.5, 0.5]: nothing is uncertain there.
+
+    Raises:
+        ValueError: there are no blocks, or a win is not within [0, 1].
+    """
+    means = np.array(list(prompt_means(blocks).values()), np.float64)
+    if not len(means):
+        raise ValueError("a win rate needs at least one block")
+    if all(block.win == 0.5 for block in blocks):
+        return Quality(0.5, 0.5, 0.5, tuple(blocks))
+    interval = mean_interval(means, confidence)
+    return Quality(interval.estimate, interval.low, interval.high, tuple(blocks))
+
+
+def paired_differences(left: Quality, right: Quality) -> dict[str, float]:
+    """Return, by prompt, the mean over common seeds of left's win minus right's.
+
+    Both are wins against the default in the same block, so what the prompt and the default's
+    picture do to both cancels. It is not the probability that left is preferred to right, which
+    only a direct comparison of their pictures would tell.
+    """
+    other = {(block.prompt, block.seed): block.win for block in right.blocks}
+    found: dict[str, list[float]] = defaultdict(list)
+    for block in left.blocks:
+        if (block.prompt, block.seed) in other:
+            found[block.prompt].append(block.win - other[block.prompt, block.seed])
+    return {prompt: sum(values) / len(values) for prompt, values in found.items()}
+
+
+def paired_win_rate(left: Quality, right: Quality, confidence: float = 0.95) -> Interval:
+    """Return 0.5 + the mean paired difference of two win rates, with its interval over prompts.
+
+    The p values are against 0.5, no difference. Without a common block: [0, 1].
+    """
+    values = np.array(list(paired_differences(left, right).values()), np.float64)
+    level = (left.win_rate + right.win_rate) / 2.0
+    return difference_interval(values, level, confidence)
+
+
+def difference_interval(
+    values: Floats,
+    level: float,
+    confidence: float = 0.95,
+    deviation: float = 0.0,
+    freedom: int = 1,
+) -> Interval:
+    """Return 0.5 + the mean of per-prompt differences, cut to [0, 1], with its interval.
+
+    Args:
+        values: prompts, differences within [-1, 1].
+        level: mean of the two win rates; near 0 and 1 rare large differences are reckoned with.
+        confidence: e.g. 0.95.
+        deviation: see `mean_interval`.
+        freedom: see `mean_interval`.
+    """
+    if not len(values):
+        return Interval(0.5, 0.0, 1.0)
+    if not np.any(values) and deviation == 0.0 and level == 0.5:
+        return Interval(0.5, 0.5, 0.5)
+    room = float(np.clip(4.0 * level * (1.0 - level), 1e-6, 1.0))
+    found = mean_interval(values, confidence, (-1.0, 1.0), 0.0, room, deviation, freedom)
+    low, estimate, high = (
+        min(1.0, max(0.0, 0.5 + x)) for x in (found.low, found.estimate, found.high)
+    )
+    return Interval(estimate, low, high, found.p_above, found.p_below)
+
+
+def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Return the median with the distribution-free interval of order statistics.
+
+    The limits are the k-th smallest and k-th largest value, k the greatest with a binomial chance
+    of at least ``confidence`` (David and Nagaraja, Order Statistics, 7.1). Under 6 values at 95 %
+    no k is enough: then the whole range is given, which holds the median with a chance of
+    1 - 2^(1-n). One value gives itself: nothing is known about how it varies.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not values:
+        raise ValueError("a median needs at least one value")
+    ordered = sorted(values)
+    n = len(ordered)
+    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2.0
+    outside, k = 0.0, 0
+    while k < n // 2:
+        outside += math.exp(
+            math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2.0)
+        )
+        if 2.0 * outside > 1.0 - confidence:
+            break
+        k += 1
+    rank = max(1, k)
+    return Interval(middle, ordered[rank - 1], ordered[n - rank])
+
+
+def holm(p_values: Mapping[str, float] | Sequence[float]) -> list[float]:
+    """Return p values adjusted by Holm's step-down method (1979), in the order given."""
+    values = list(p_values.values()) if isinstance(p_values, Mapping) else list(p_values)
+    adjusted, running = [0.0] * len(values), 0.0
+    for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        running = max(running, min(1.0, (len(values) - rank) * values[index]))
+        adjusted[index] = running
+    return adjusted
