@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ldmopt import registry
+from ldmopt import machine, registry
 from ldmopt.child import png, wire
 from ldmopt.contracts import Block, Cost, Engine, Meter, Pixels, Plan, Setting
 from ldmopt.errors import GenerationError
@@ -37,7 +37,7 @@ def work(channel: socket.socket) -> None:
         message = request[0]
         try:
             if message["op"] == "describe":
-                wire.send(channel, {"machine": describe_machine(worker.device)})
+                wire.send(channel, {"machine": machine.describe(worker.device)})
                 continue
             setting = Setting(message["setting"])
             if message["op"] == "memory":
@@ -68,7 +68,13 @@ def as_failure(error: Exception) -> GenerationError:
 
 
 class Worker:
-    """One warm pipeline under one meter."""
+    """One warm pipeline under one meter.
+
+    Attributes:
+        model: facts of the model.
+        knobs: every known knob.
+        pipeline: what is loaded, or None.
+    """
 
     def __init__(self, model: Model, device: str, plugins: list[str]) -> None:
         """Load nothing yet.
@@ -81,7 +87,7 @@ class Worker:
         self.model = model
         self.knobs = all_knobs(plugins)
         self._wanted_device = device
-        self._pipeline: Any = None
+        self.pipeline: Any = None
         self._loaded: dict[str, Any] | None = None
         self._warm: set[str] = set()
 
@@ -104,7 +110,7 @@ class Worker:
 
     def unload(self) -> None:
         """Drop the pipeline."""
-        self._pipeline, self._loaded = None, None
+        self.pipeline, self._loaded = None, None
         self._warm.clear()
 
     def generate(
@@ -115,18 +121,16 @@ class Worker:
         Raises:
             GenerationError: not-a-number or black pictures, or what loading and running raised.
         """
-        plan = self._prepare(setting)
-        with ExitStack() as edits:
-            for edit in plan.edits:
-                edits.enter_context(edit(self._pipeline))
+        plan = self.prepare(setting)
+        with self.edited(plan):
             key = self._warmth(setting)
             if key not in self._warm:
-                self._call(self._with(plan, num_inference_steps=WARMUP_STEPS), Block("", 0))
+                self.call(self._with(plan, num_inference_steps=WARMUP_STEPS), Block("", 0))
                 self._warm.add(key)
             yield {"event": "ready"}, b""
             for prompt, seed in blocks:
                 block = Block(prompt, seed)
-                pixels, cost = self._call(plan, block)
+                pixels, cost = self.call(plan, block)
                 text = png.parameters_text(picture, block, self.model.name)
                 yield {"cost": cost.to_dict()}, png.encode(pixels, text)
 
@@ -137,18 +141,24 @@ class Worker:
         baseline is held, the model loaded, a smallest-size picture made; then the peak is reset
         and read over one picture of the setting's own size.
         """
-        self._engine(self._plan(setting)).warm_libraries(self.device)
+        self._engine(self.plan(setting)).warm_libraries(self.device)
         self.meter.hold_baseline()
-        plan = self._prepare(setting)
-        with ExitStack() as edits:
-            for edit in plan.edits:
-                edits.enter_context(edit(self._pipeline))
+        plan = self.prepare(setting)
+        with self.edited(plan):
             short = self._with(plan, num_inference_steps=WARMUP_STEPS)
             side = min(64, self.model.native_size)
-            self._call(self._with(short, width=side, height=side), Block("", 0))
+            self.call(self._with(short, width=side, height=side), Block("", 0))
             self.meter.reset_peak()
-            _, cost = self._call(short, Block("", 0))
+            _, cost = self.call(short, Block("", 0))
             return replace(cost, **self.meter.peak())
+
+    @contextmanager
+    def edited(self, plan: Plan) -> Iterator[None]:
+        """Hold the plan's edits in force; the pipeline is as before afterwards."""
+        with ExitStack() as edits:
+            for edit in plan.edits:
+                edits.enter_context(edit(self.pipeline))
+            yield
 
     @staticmethod
     def _with(plan: Plan, **call: Any) -> Plan:
@@ -156,7 +166,7 @@ class Worker:
 
     def _engine(self, plan: Plan) -> Engine:
         name = STANDIN if self.model.name == STANDIN else plan.load.get("backend", "torch")
-        engine: Engine = registry.module("ldmopt.hosts", name)  # type: ignore[assignment]
+        engine: Engine = registry.module("ldmopt.hosts", name)
         return engine
 
     def _warmth(self, setting: Setting) -> str:
@@ -165,27 +175,34 @@ class Worker:
         guided = float(setting.get("guidance", 0)) > 1
         return Setting(execution, size=setting.get("size", ""), guided=guided).json()
 
-    def _plan(self, setting: Setting) -> Plan:
+    def plan(self, setting: Setting) -> Plan:
+        """Return what the setting asks of this model's pipeline."""
         wanted = build_plan(setting, self.knobs)
         plan = build_plan(setting, self.knobs, self._engine(wanted).LACKS)
         if self.model.name == STANDIN:
             plan.call["setting"] = dict(setting)
         return plan
 
-    def _prepare(self, setting: Setting) -> Plan:
-        plan = self._plan(setting)
+    def prepare(self, setting: Setting) -> Plan:
+        """Load what the setting needs, where it is not loaded, and return its plan."""
+        plan = self.plan(setting)
         if plan.load != self._loaded:
             self.unload()
-            self._pipeline = self._engine(plan).load(self.model, plan.load, self.device)
+            self.pipeline = self._engine(plan).load(self.model, plan.load, self.device)
             self._loaded = plan.load
         return plan
 
-    def _call(self, plan: Plan, block: Block) -> tuple[Pixels, Cost]:
+    def call(self, plan: Plan, block: Block) -> tuple[Pixels, Cost]:
+        """Make one picture under the meter; the plan's edits must be in force.
+
+        Raises:
+            GenerationError: a picture that is not a number or black.
+        """
         inputs = {"prompt": block.prompt, "output_type": "np",
                   **starting_noise(self.model, plan, block.seed)}
-        with metered(self._pipeline, self.meter):
+        with metered(self.pipeline, self.meter):
             self.meter.start()
-            result = self._pipeline(**inputs, **plan.call)
+            result = self.pipeline(**inputs, **plan.call)
             cost = self.meter.finish()
         return as_pixels(result.images[0]), cost
 
@@ -240,8 +257,8 @@ def metered(pipeline: Any, meter: Meter) -> Iterator[None]:
             def timed(*args: Any, **kwargs: Any) -> Any:
                 name = kind
                 if kind == "network":
-                    sample = args[0] if args else kwargs.get("sample", kwargs.get("hidden_states"))
-                    name = "guided" if sample.shape[0] == 2 else "unguided"
+                    first: Any = args[0] if args else kwargs.get("sample")
+                    name = "guided" if first.shape[0] == 2 else "unguided"
                 with meter.timed(name):
                     return plain(*args, **kwargs)
 
@@ -265,45 +282,3 @@ def _restore(owner: Any, method: str, own: Any) -> None:
         delattr(owner, method)
     else:
         setattr(owner, method, own)
-
-
-def describe_machine(device: str) -> dict[str, Any]:
-    """Return what a study records of this machine: device, its name, driver, versions."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    packages = {}
-    for name in ("torch", "diffusers", "transformers", "onnxruntime", "onnxruntime-gpu",
-                 "optimum-onnx", "xformers", "torchsde", "accelerate"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    if "onnxruntime-gpu" in packages:
-        packages.setdefault("onnxruntime", packages["onnxruntime-gpu"])
-    facts: dict[str, Any] = {
-        "device": device,
-        "device_name": _processor(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "packages": packages,
-    }
-    if device.startswith("cuda"):
-        import torch
-
-        facts["device_name"] = torch.cuda.get_device_name(device)
-        facts["device_bytes"] = torch.cuda.get_device_properties(device).total_memory
-        facts["cuda"] = torch.version.cuda
-    return facts
-
-
-def _processor() -> str:
-    import os
-    import platform
-    from pathlib import Path
-
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in
-             (info.read_text().splitlines() if info.exists() else [])
-             if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"

@@ -23,7 +23,7 @@ class CudaMeter:
         """Meter one CUDA device of this process."""
         import torch
 
-        self._torch = torch
+        self._torch: Any = torch
         self._device = torch.device(device)
         self._pairs: list[tuple[str, Any, Any]] = []
         self._began: Any = None

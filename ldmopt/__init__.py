@@ -1,0 +1,59 @@
+"""ldmopt finds the inference settings of a latent diffusion model that are worth their cost.
+
+The names below are the whole public API; each is imported when first used, so that importing
+ldmopt, or reading a rulebook, loads neither torch nor diffusers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ldmopt.apply import generate, lint, read_setting, write_picture
+    from ldmopt.contracts import Block, Cost, Picture, Preference, Quality, Score, Setting
+    from ldmopt.errors import GenerationError, LdmoptError, UserError
+    from ldmopt.preview import doctor, plan
+    from ldmopt.knob import Context, Knob, Space, Stage, build_space, knob
+    from ldmopt.rulebook import Recommendation, Rulebook
+    from ldmopt.study.output import distill_run as distill
+    from ldmopt.study.spec import StudySpec, read_spec
+    from ldmopt.study.stages import run
+    from ldmopt.study.taste import fit_run as fit
+    from ldmopt.study.taste import labels_export, labels_import, rescore
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Block": "contracts", "Context": "knob", "Cost": "contracts", "GenerationError": "errors",
+    "Knob": "knob", "LdmoptError": "errors", "Picture": "contracts", "Preference": "contracts",
+    "Quality": "contracts", "Recommendation": "rulebook", "Rulebook": "rulebook",
+    "Score": "contracts", "Setting": "contracts", "Space": "knob", "Stage": "knob",
+    "StudySpec": "study.spec", "UserError": "errors", "build_space": "knob",
+    "distill": "study.output:distill_run", "doctor": "preview", "fit": "study.taste:fit_run",
+    "generate": "apply", "knob": "knob", "labels_export": "study.taste",
+    "labels_import": "study.taste", "lint": "apply", "plan": "preview", "read_setting": "apply",
+    "read_spec": "study.spec", "rescore": "study.taste", "run": "study.stages",
+    "write_picture": "apply",
+}
+
+__all__ = [
+    "Block", "Context", "Cost", "GenerationError", "Knob", "LdmoptError", "Picture",
+    "Preference", "Quality", "Recommendation", "Rulebook", "Score", "Setting", "Space", "Stage",
+    "StudySpec", "UserError", "build_space", "distill", "doctor", "fit", "generate", "knob",
+    "labels_export", "labels_import", "lint", "plan", "read_setting", "read_spec", "rescore",
+    "run", "write_picture",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ldmopt' has no attribute {name!r}")
+    home, _, own = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(f"ldmopt.{home}"), own or name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*__all__, "__version__"])

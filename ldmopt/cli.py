@@ -1,0 +1,273 @@
+"""The command line: each command parses, calls one public function and prints."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from ldmopt.errors import UserError
+
+app = typer.Typer(
+    name="ldmopt", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Find the settings of a latent diffusion model that are worth their seconds and memory.",
+)
+labels = typer.Typer(no_args_is_help=True, help="Bring human labels in and out of a run.")
+app.add_typer(labels, name="labels")
+
+Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+def _print_json(data: Any) -> None:
+    typer.echo(json.dumps(data, indent=1))
+
+
+def _console(stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="A study's TOML.", metavar="STUDY.toml")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="End after so many trials.")] = None,
+    budget_seconds: Annotated[
+        float | None, typer.Option(min=0.001, help="End after so many device seconds.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a study, or go on with one; ends with the rulebook written."""
+    from ldmopt import run as run_study
+    from ldmopt.display import progress, recommendations_table
+
+    with progress(_console(stderr=True)) as report:
+        rulebook = run_study(study, out, trials=trials, budget_seconds=budget_seconds,
+                             report=report)
+    if as_json:
+        _print_json(rulebook.data)
+        return
+    console = _console()
+    console.print(recommendations_table(rulebook.data))
+    folder = out or Path("runs") / rulebook.data["study"]
+    console.print(f"\nIn {folder}: rulebook.md, rulebook.json, sheet.png, front.png",
+                  highlight=False)
+
+
+@app.command()
+def plan(
+    study: Annotated[Path, typer.Argument(help="A study's TOML.", metavar="STUDY.toml")],
+    as_json: Json = False,
+) -> None:
+    """Say what a study would do, without doing it."""
+    from ldmopt import plan as plan_study
+
+    found = plan_study(study)
+    if as_json:
+        _print_json(found)
+        return
+    for key, value in found.items():
+        if isinstance(value, dict):
+            typer.echo(f"{key}:")
+            for name, item in value.items():
+                typer.echo(f"  {name}: {item}")
+        else:
+            typer.echo(f"{key}: {value}")
+
+
+@app.command()
+def rulebook(run: Run, as_json: Json = False) -> None:
+    """Distill a run's rulebook anew."""
+    from ldmopt import distill
+    from ldmopt.display import recommendations_table
+
+    found = distill(run)
+    if as_json:
+        _print_json(found.data)
+    else:
+        _console().print(recommendations_table(found.data))
+
+
+@app.command()
+def recommend(
+    where: Annotated[Path, typer.Argument(help="A rulebook.json or a run folder.",
+                                          metavar="RUN|RULEBOOK.json")],
+    max_seconds: Annotated[float | None, typer.Option(help="Latency at most.")] = None,
+    max_memory_gb: Annotated[float | None, typer.Option(help="Memory at most, 10^9 B.")] = None,
+    min_win_rate: Annotated[
+        float | None, typer.Option(help="Win rate at least; then the cheapest.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Choose a setting from a rulebook, within limits."""
+    from ldmopt.rulebook import Rulebook
+
+    path = where / "rulebook.json" if where.is_dir() else where
+    limit = None if max_memory_gb is None else round(max_memory_gb * 1e9)
+    found = Rulebook.read(path).recommend(
+        max_seconds=max_seconds, max_memory_bytes=limit, min_win_rate=min_win_rate
+    )
+    if as_json:
+        _print_json(found.data)
+        return
+    cost, quality = found.data["cost"], found.data["quality"]
+    memory = cost["peak_memory_bytes"]
+    typer.echo(" ".join(f"{name}={value}" for name, value in found.data["setting"].items()))
+    typer.echo(
+        f"win rate {quality['win_rate']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}], "
+        f"{cost['latency_seconds']:.3f} s"
+        + (f", {memory / 1e6:.0f} MB" if memory is not None else "")
+    )
+
+
+@app.command()
+def generate(
+    rulebook: Annotated[Path, typer.Option(help="A rulebook.json.")],
+    prompt: Annotated[str, typer.Option(help="What to paint.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")],
+    id: Annotated[str, typer.Option(help="Which recommendation.")] = "balanced",
+    seed: Annotated[int, typer.Option(help="Seed of the starting noise.")] = 0,
+    model: Annotated[str | None, typer.Option(help="Another model than the rulebook's.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Make a picture with a recommended setting."""
+    from ldmopt import Rulebook, write_picture
+    from ldmopt import generate as make
+
+    book = Rulebook.read(rulebook)
+    item = book.find(id).data
+    picture = make(item["setting"], prompt, model=model or book.data["scope"]["model"],
+                   seed=seed, device=device)
+    write_picture(picture, output)
+    typer.echo(str(output))
+
+
+@labels.command("import")
+def labels_import(
+    run: Run, file: Annotated[Path, typer.Argument(help="CSV, one row a rating or a pair.")],
+    as_json: Json = False,
+) -> None:
+    """Take labels from a CSV file."""
+    from dataclasses import asdict
+
+    from ldmopt import labels_import as take
+
+    found = asdict(take(run, file))
+    if as_json:
+        _print_json(found)
+    else:
+        typer.echo(", ".join(f"{count} {name}" for name, count in found.items()))
+
+
+@labels.command("export")
+def labels_export(
+    run: Run, file: Annotated[Path, typer.Argument(help="CSV to write.")],
+) -> None:
+    """Write a run's labels to a CSV file."""
+    from ldmopt import labels_export as give
+
+    typer.echo(f"{give(run, file)} labels in {file}")
+
+
+@app.command()
+def fit(run: Run, as_json: Json = False) -> None:
+    """Fold a run's labels into the regressor."""
+    from ldmopt import fit as fit_run
+
+    found = fit_run(run)
+    if as_json:
+        _print_json({"identity": dict(found.identity), "report": dict(found.report)})
+        return
+    for name, value in found.identity.items():
+        typer.echo(f"{name}: {value}")
+    typer.echo(f"judge the run's pictures by it with: ldmopt rescore {run}")
+
+
+@app.command()
+def rescore(run: Run, as_json: Json = False) -> None:
+    """Judge all of a run's pictures anew by its fitted regressor."""
+    from ldmopt import rescore as judge_anew
+    from ldmopt.display import recommendations_table
+
+    found = judge_anew(run)
+    if as_json:
+        _print_json(found.data)
+    else:
+        _console().print(recommendations_table(found.data))
+
+
+@app.command()
+def validate(
+    rulebook: Annotated[Path, typer.Argument(help="A rulebook.json.", metavar="RULEBOOK.json")],
+) -> None:
+    """Check a rulebook against the schema."""
+    from ldmopt.rulebook import Rulebook
+
+    Rulebook.read(rulebook)
+    typer.echo(f"{rulebook} is a valid rulebook")
+
+
+@app.command()
+def lint(
+    setting: Annotated[Path, typer.Argument(help="A setting as JSON.", metavar="SETTING.json")],
+    model: Annotated[str, typer.Option(help="As in a study.")] = "miniature",
+    device: Device = "auto",
+) -> None:
+    """Check a setting without running it."""
+    from ldmopt import lint as check
+    from ldmopt import read_setting
+
+    _print_json(check(read_setting(setting), model=model, device=device))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine offers, and what each knob could do on it."""
+    from ldmopt import doctor as examine
+
+    found = examine()
+    if as_json:
+        _print_json(found)
+        return
+    for name, value in found["machine"].items():
+        typer.echo(f"{name}: {value}")
+    for problem in found["problems"]:
+        typer.echo(f"problem: {problem}")
+    for name, values in found["knobs"].items():
+        typer.echo(f"knob {name}: {values}")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from ldmopt import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 1 user error, 2 wrong usage, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept: run the same command to go on",
+              file=sys.stderr)
+        sys.exit(130)

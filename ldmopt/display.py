@@ -1,0 +1,124 @@
+"""What people see while a study runs, and the tables that commands print."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ldmopt.contracts import Trial
+from ldmopt.study.session import Report, State
+
+FRONT_ROWS = 8
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Report]:
+    """Show a study's progress: live on a terminal, a line a trial elsewhere."""
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield lambda state: live.update(_panel(state))
+
+
+class _Lines:
+    """Prints a line whenever a trial or a stage is done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last: tuple[object, ...] = ()
+
+    def __call__(self, state: State) -> None:
+        key = (state.stage, state.trials, state.doing)
+        if key == self._last:
+            return
+        self._last = key
+        self._console.print(
+            f"{time.strftime('%H:%M:%S')} {state.stage:8s} {state.trials:4d} trials "
+            f"{state.spent_seconds:7.1f} s  {state.doing}",
+            highlight=False, markup=False, soft_wrap=True,
+        )
+
+
+def _panel(state: State) -> Group:
+    head = Text.assemble(
+        (f"{state.stage}  ", "bold"), (state.doing, "dim"), overflow="ellipsis", no_wrap=True
+    )
+    wanted = f" of {state.trials_wanted}" if state.trials_wanted else ""
+    budget = f" of {state.budget_seconds:.0f}" if state.budget_seconds else ""
+    counts = Text(f"{state.trials}{wanted} trials   {state.spent_seconds:.0f}{budget} device "
+                  f"seconds   {state.pictures} pictures made")
+    parts: list[Any] = [head, ProgressBar(total=1.0, completed=share(state), width=60), counts]
+    if state.front:
+        parts.append(front_table(state.front, state.default))
+    return Group(*parts)
+
+
+def share(state: State) -> float:
+    """Return how much of the budget is used, in [0, 1]."""
+    shares = [0.0]
+    if state.trials_wanted:
+        shares.append(state.trials / state.trials_wanted)
+    if state.budget_seconds:
+        shares.append(state.spent_seconds / state.budget_seconds)
+    return 1.0 if state.stage == "done" else min(1.0, max(shares))
+
+
+def front_table(front: Sequence[Trial], default: Trial | None) -> Table:
+    """Return the current front as a table, best first."""
+    table = Table("win rate", "seconds", "memory", "setting", box=None, pad_edge=False,
+                  title="front so far (win rate against the default, unconfirmed)",
+                  title_justify="left", title_style="dim")
+    ranked = sorted((t for t in front if t.quality and t.cost),
+                    key=lambda trial: -(trial.quality.win_rate if trial.quality else 0))
+    base = default.setting if default else {}
+    for trial in ranked[:FRONT_ROWS]:
+        if trial.quality is None or trial.cost is None:
+            continue
+        changed = {k: v for k, v in trial.setting.items() if base.get(k) != v}
+        table.add_row(f"{trial.quality.win_rate:.2f}", f"{trial.cost.latency_seconds:.3f}",
+                      megabytes(trial.cost.peak_memory_bytes),
+                      words(changed) or "the default")
+    return table
+
+
+def words(setting: Mapping[str, Any]) -> str:
+    """Return a setting as ``knob=value`` words."""
+    return " ".join(f"{name}={value}" for name, value in setting.items())
+
+
+def megabytes(count: int | float | None) -> str:
+    """Return bytes as MB or GB (10^6, 10^9)."""
+    if count is None:
+        return "-"
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def recommendations_table(data: Mapping[str, Any]) -> Table:
+    """Return a rulebook's recommendations as a table, the default first."""
+    table = Table("id", "win rate", "seconds", "memory", "setting", box=None, pad_edge=False)
+    default = data["default"]
+    base = default["setting"]
+    seconds = default["cost"].get("seconds")
+    table.add_row("default", "0.50", f"{seconds:.3f}" if seconds else "-",
+                  megabytes(default["cost"].get("peak_memory_bytes")), words(base), style="dim")
+    for item in data["recommendations"]:
+        quality, cost = item["quality"], item["cost"]
+        changed = {k: v for k, v in item["setting"].items() if base.get(k) != v}
+        table.add_row(
+            item["id"],
+            f"{quality['win_rate']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}]".replace(
+                "[", r"\["),
+            f"{cost['seconds']:.3f}",
+            megabytes(cost["peak_memory_bytes"]),
+            words(changed) or "the default",
+        )
+    return table

@@ -1,0 +1,66 @@
+"""Samplers by name, one file each: a file holds ``make(seed) -> optuna.samplers.BaseSampler``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ldmopt import registry
+from ldmopt.contracts import Value
+from ldmopt.knob import Choice, Domain, Number, Size, Space
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Return one of the samplers, seeded.
+
+    Raises:
+        UserError: no sampler of that name.
+    """
+    sampler: optuna.samplers.BaseSampler = registry.module("ldmopt.search", name).make(seed)
+    return sampler
+
+
+def distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
+    """Return Optuna's distribution of a domain; sizes are strings, so they are categorical."""
+    from optuna import distributions as d
+
+    if isinstance(domain, Choice):
+        return d.CategoricalDistribution(domain.values)
+    if isinstance(domain, Size):
+        raise TypeError("a searched size is a list of sizes")
+    if domain.whole:
+        return d.IntDistribution(
+            int(domain.low), int(domain.high), log=domain.log, step=int(domain.step or 1)
+        )
+    return d.FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def suggest(trial: optuna.Trial, space: Space) -> dict[str, Value]:
+    """Let the sampler propose a value for every searched knob that acts.
+
+    Knobs on which others depend come first, so that the rest can be left out where they do not
+    act.
+    """
+    values: dict[str, Value] = {}
+    for name in asking_order(space):
+        if not space.knobs[name].active({**space.default, **values}):
+            continue
+        domain = space.searched[name]
+        if isinstance(domain, Number) and domain.whole:
+            values[name] = trial.suggest_int(name, int(domain.low), int(domain.high),
+                                             step=int(domain.step or 1), log=domain.log)
+        elif isinstance(domain, Number):
+            values[name] = trial.suggest_float(name, domain.low, domain.high,
+                                               step=domain.step, log=domain.log)
+        else:
+            choices: Any = domain.values if isinstance(domain, Choice) else ()
+            values[name] = trial.suggest_categorical(name, choices)
+    return values
+
+
+def asking_order(space: Space) -> list[str]:
+    """Return the searched knobs, those that others depend on first."""
+    depended = {name for item in space.knobs.values() for name in item.when}
+    return sorted(space.searched, key=lambda name: name not in depended)

@@ -1,0 +1,117 @@
+"""What a run leaves for people and programs: rulebook.json, rulebook.md, two pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from ldmopt.contracts import Block, Evidence, Setting
+from ldmopt.distill import distill
+from ldmopt.errors import UserError
+from ldmopt.rulebook import Rulebook
+from ldmopt.study import records
+from ldmopt.study.folder import RunFolder, write
+from ldmopt.study.spec import StudySpec, parse_spec
+
+SHEET_PROMPTS = 6
+"""Prompts, one a row, on the picture sheet."""
+
+
+def read_run(run: str | Path) -> tuple[RunFolder, StudySpec, optuna.Study]:
+    """Open a run's newest generation for reading.
+
+    Raises:
+        UserError: no run folder, or nothing measured in it yet.
+    """
+    folder = RunFolder(run).require()
+    spec = parse_spec(folder.spec.read_text(encoding="utf-8"), str(folder.spec))
+    with records.storage_errors(folder):
+        storage = records.open_storage(folder, spec)
+        numbers = records.generations(storage, spec.name)
+        if not numbers:
+            raise UserError(f"run {str(folder.path)!r} has no measured trial yet; go on with: "
+                            f"ldmopt run {folder.spec} --out {folder.path}")
+        return folder, spec, records.open_generation(storage, spec.name, numbers[-1])
+
+
+def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Evidence:
+    """Return all that distillation needs of a generation."""
+    frozen = study.user_attrs[records.FROZEN]
+    return Evidence(
+        study=spec.name,
+        generation=int(study.study_name.rsplit("/g", 1)[1]),
+        default=Setting(frozen["default"]),
+        trials=tuple(records.finished(study)),
+        confirmations=records.read_confirmations(study),
+        picture_knobs=frozenset(frozen["picture_knobs"]),
+        scope=scope(folder, frozen),
+    )
+
+
+def scope(folder: RunFolder, frozen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``scope`` block of rulebook.json: what the rules were seen on."""
+    facts = json.loads(folder.environment.read_text(encoding="utf-8"))
+    blocks = frozen["blocks"]
+    prompts = {prompt for prompt, _ in blocks}
+    scorer = frozen["scorer"]
+    return {
+        "model": facts["model"],
+        "model_digest": facts["model_digest"],
+        "device": f"{facts['device']}: {facts['device_name']}",
+        "versions": facts["packages"],
+        "prompts": len(prompts),
+        "seeds": len(blocks) // len(prompts),
+        "pictures": sum(1 for _ in (folder.path / "pictures").glob("*/*.png")),
+        "human_labels": int(scorer.get("human_labels", 0)),
+        "scorer": f"{scorer['name']} {scorer['digest']}",
+    }
+
+
+def distill_run(run: str | Path) -> Rulebook:
+    """Distill a run's newest generation anew and write all its outputs.
+
+    Raises:
+        UserError: no run folder, or nothing measured in it yet.
+    """
+    folder, spec, study = read_run(run)
+    with folder.lock(), records.storage_errors(folder):
+        return write_outputs(folder, study, read_evidence(folder, spec, study))
+
+
+def write_outputs(folder: RunFolder, study: optuna.Study, evidence: Evidence) -> Rulebook:
+    """Distill and write rulebook.json, rulebook.md, sheet.png and front.png."""
+    from ldmopt.exports.markdown import to_markdown
+    from ldmopt.exports.plots import front_plot
+
+    rulebook = distill(evidence)
+    rulebook.write(folder.rulebook)
+    write(folder.path / "rulebook.md", to_markdown(rulebook).encode())
+    front_plot(rulebook, evidence, folder.path / "front.png")
+    write_sheet(folder, study, evidence, rulebook)
+    return rulebook
+
+
+def write_sheet(
+    folder: RunFolder, study: optuna.Study, evidence: Evidence, rulebook: Rulebook
+) -> None:
+    """Write sheet.png: the default's held-out pictures beside those of each recommendation."""
+    from ldmopt.exports.sheet import Column, picture_sheet
+
+    held_out = [Block(*row) for row in study.user_attrs[records.FROZEN]["held_out"]]
+    first_of_prompt = {block.prompt: index for index, block in reversed(list(enumerate(held_out)))}
+    rows = sorted(first_of_prompt.values())[:SHEET_PROMPTS]
+    columns, named = [], {"default": evidence.default}
+    for item in rulebook.data["recommendations"]:
+        if Setting(item["setting"]) not in named.values():
+            named[item["id"]] = Setting(item["setting"])
+    for name, setting in named.items():
+        found = evidence.confirmations.get(setting)
+        if found is None:
+            continue
+        pictures = [folder.picture(found.pictures[row], held_out[row]).pixels for row in rows]
+        columns.append(Column(name, setting, found.quality, found.cost, pictures))
+    picture_sheet(columns, [held_out[row].prompt for row in rows], folder.path / "sheet.png")

@@ -1,0 +1,169 @@
+"""Between Optuna's storage and ldmopt's records: one Optuna study is one generation of a study."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import optuna
+import sqlalchemy
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from ldmopt.contracts import Confirmation, Cost, Quality, Setting, Trial
+from ldmopt.errors import GenerationError, UserError
+from ldmopt.study.folder import RunFolder
+from ldmopt.study.spec import StudySpec
+
+DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
+"""Win rate, seconds, peak memory bytes."""
+
+FROZEN = "ldmopt"
+"""Study attribute that holds what may not change within a generation."""
+
+CONFIRMATIONS = "confirmations"
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+@contextmanager
+def storage_errors(folder: RunFolder) -> Iterator[None]:
+    """Turn what a damaged or unwritable database raises into one line for the user."""
+    try:
+        yield
+    except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError) as error:
+        reason = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
+        if "full" in reason:
+            raise UserError(f"the disk is full while writing {str(folder.database)!r}; free some "
+                            "space and run again: what was finished is kept") from error
+        raise UserError(
+            f"study database {str(folder.database)!r} cannot be used ({reason}); move it away and "
+            "run again: the pictures and costs in blocks.jsonl are not made anew"
+        ) from error
+
+
+def open_storage(folder: RunFolder, spec: StudySpec) -> RDBStorage:
+    """Open the run's storage: SQLite in the folder, or the URL that the study names."""
+    storage = RDBStorage(spec.storage or f"sqlite:///{folder.database}")
+    if storage.engine.dialect.name == "sqlite":
+        # A commit then costs a millisecond instead of a tenth of a second, and is as safe
+        # against a killed process; see SQLite's documentation on write-ahead logging.
+        sqlalchemy.event.listen(storage.engine, "connect", _quick_commits)
+        storage.engine.dispose()
+    return storage
+
+
+def _quick_commits(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def generations(storage: RDBStorage, name: str) -> list[int]:
+    """Return the numbers of the generations that exist, oldest first."""
+    prefix = f"{name}/g"
+    names = optuna.get_all_study_names(storage)
+    return sorted(int(item.removeprefix(prefix)) for item in names
+                  if item.startswith(prefix) and item.removeprefix(prefix).isdigit())
+
+
+def create_generation(
+    storage: RDBStorage, name: str, number: int, frozen: Mapping[str, Any]
+) -> optuna.Study:
+    """Begin a generation and freeze what may not change within it."""
+    study = optuna.create_study(
+        storage=storage, study_name=f"{name}/g{number}", directions=DIRECTIONS
+    )
+    study.set_metric_names(["win_rate", "seconds", "peak_memory_bytes"])
+    study.set_user_attr(FROZEN, dict(frozen))
+    return study
+
+
+def open_generation(
+    storage: RDBStorage, name: str, number: int,
+    sampler: optuna.samplers.BaseSampler | None = None,
+) -> optuna.Study:
+    """Open an existing generation."""
+    return optuna.load_study(study_name=f"{name}/g{number}", storage=storage, sampler=sampler)
+
+
+def attributes(
+    setting: Setting, cost: Cost, quality: Quality, pictures: Sequence[str],
+    scorer: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return a measured trial's attributes."""
+    return {
+        "setting": dict(setting),
+        "cost": cost.to_dict(),
+        "quality": quality.to_dict(),
+        "pictures": list(pictures),
+        "scorer": dict(scorer),
+    }
+
+
+def failure_attributes(setting: Setting, error: GenerationError) -> dict[str, Any]:
+    """Return a failed trial's attributes."""
+    return {"setting": dict(setting), "failure": {"kind": error.kind, "reason": error.reason}}
+
+
+def constraints(cost: Cost | None, spec: StudySpec) -> dict[str, float]:
+    """Return each constraint's value; above 0 is violated. None stands for a failed setting."""
+    found = {"failure": 1.0 if cost is None else 0.0}
+    caps = spec.caps
+    if caps.seconds is not None:
+        found["seconds"] = 1.0 if cost is None else cost.latency_seconds - caps.seconds
+    if caps.memory_gb is not None:
+        bytes_used = None if cost is None else cost.peak_memory_bytes
+        found["memory"] = 1.0 if bytes_used is None else bytes_used / 1e9 - caps.memory_gb
+    return found
+
+
+def read_trial(trial: FrozenTrial) -> Trial:
+    """Return the record of a finished Optuna trial."""
+    attrs = trial.user_attrs
+    return Trial(
+        number=trial.number,
+        setting=Setting(attrs["setting"]),
+        cost=Cost.from_dict(attrs["cost"]) if "cost" in attrs else None,
+        quality=Quality.from_dict(attrs["quality"]) if "quality" in attrs else None,
+        pictures=tuple(attrs.get("pictures", ())),
+        failure=attrs.get("failure"),
+        feasible=all(value <= 0 for value in trial.constraints.values()),
+    )
+
+
+def finished(study: optuna.Study) -> list[Trial]:
+    """Return the finished trials, one for each distinct setting, oldest first."""
+    found: dict[Setting, Trial] = {}
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+        if "setting" in trial.user_attrs:
+            found.setdefault(Setting(trial.user_attrs["setting"]), read_trial(trial))
+    return list(found.values())
+
+
+def confirmation_to_dict(item: Confirmation) -> dict[str, Any]:
+    """Return plain JSON data of a confirmation."""
+    return {
+        "setting": dict(item.setting),
+        "cost": item.cost.to_dict(),
+        "seconds": [item.seconds_low, item.seconds_high],
+        "quality": item.quality.to_dict(),
+        "pictures": list(item.pictures),
+    }
+
+
+def read_confirmations(study: optuna.Study) -> dict[Setting, Confirmation]:
+    """Return the confirmations of a generation, by setting."""
+    found = {}
+    for data in study.user_attrs.get(CONFIRMATIONS, []):
+        setting = Setting(data["setting"])
+        low, high = data["seconds"]
+        found[setting] = Confirmation(
+            setting, Cost.from_dict(data["cost"]), low, high,
+            Quality.from_dict(data["quality"]), tuple(data["pictures"]),
+        )
+    return found

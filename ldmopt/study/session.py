@@ -1,0 +1,276 @@
+"""One open run: its folder, host, bench and scorer, and the two things that all stages do.
+
+`measure` turns a setting into pictures, cost and quality; `equivalence` tests that what is called
+an execution knob leaves the picture alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ldmopt import machine
+from ldmopt.child.host import ProcessHost
+from ldmopt.contracts import Block, BlockWin, Cost, Pixels, Quality, Scorer, Setting, Trial
+from ldmopt.distill.intervals import win_rate
+from ldmopt.errors import GenerationError, UserError
+from ldmopt.knob import Choice, Context, Space, build_space
+from ldmopt.model import describe
+from ldmopt.study.bench import Bench
+from ldmopt.study.folder import RunFolder, write
+from ldmopt.study.spec import StudySpec, prompts_of
+
+CONFIRM_SEEDS_FROM = 10_000
+"""Seeds of the confirmation begin here, far from those of the search."""
+
+EQUIVALENT_DECIBELS = 30.0
+"""An execution whose pictures are further than this from the default's changes the picture."""
+
+EQUIVALENCE_BLOCKS = 2
+
+
+@dataclass
+class State:
+    """What a progress display shows.
+
+    Attributes:
+        stage: ``start``, ``default``, ``probe``, ``search``, ``confirm``, ``distill``, ``done``.
+        doing: one line on what is under way.
+        trials: trials finished, the default's included.
+        trials_wanted: the budget in trials, or None.
+        spent_seconds: device seconds spent so far, over all sessions.
+        budget_seconds: the budget in device seconds, or None.
+        pictures: pictures made in this session.
+        front: the feasible trials that no other beats in all objectives.
+        default: the default's trial, once measured.
+    """
+
+    stage: str = "start"
+    doing: str = ""
+    trials: int = 0
+    trials_wanted: int | None = None
+    spent_seconds: float = 0.0
+    budget_seconds: float | None = None
+    pictures: int = 0
+    front: Sequence[Trial] = ()
+    default: Trial | None = None
+
+
+Report = Callable[[State], None]
+
+
+@dataclass
+class Session:
+    """One open run.
+
+    Attributes:
+        spec: what the study is asked to do.
+        folder: where it leaves what it finds; locked.
+        host: makes pictures.
+        space: what is searched.
+        bench: measures, once.
+        scorer: judges.
+        blocks: prompts with seeds that settings are compared on.
+        held_out: further ones, that only recommended settings are measured on.
+        state: for the progress display.
+    """
+
+    spec: StudySpec
+    folder: RunFolder
+    host: ProcessHost
+    space: Space
+    bench: Bench
+    scorer: Scorer
+    facts: Mapping[str, Any]
+    blocks: list[Block]
+    held_out: list[Block]
+    report: Report
+    state: State = field(default_factory=State)
+
+    def tell(self, **changes: Any) -> None:
+        """Update what the progress display shows."""
+        self.state = replace(self.state, spent_seconds=self.bench.spent_seconds, **changes)
+        self.report(self.state)
+
+    def quality(self, setting: Setting, blocks: Sequence[Block], **how: Any) -> tuple[
+        Quality, list[str]
+    ]:
+        """Return a setting's win rate against the default, and its pictures' digests.
+
+        Raises:
+            GenerationError: the setting gives no usable picture.
+        """
+        digests = self.bench.pictures(setting, blocks, **how)
+        against = self.bench.pictures(self.space.default, blocks)
+        return judge(self.scorer, self.folder, blocks, digests, against), digests
+
+    def measure(self, setting: Setting) -> tuple[Cost, Quality, list[str]]:
+        """Generate, time and judge a setting on the search blocks.
+
+        Raises:
+            GenerationError: the setting gives no usable picture; its seconds are booked.
+        """
+        try:
+            quality, digests = self.quality(setting, self.blocks)
+            return self.bench.cost(setting, self.blocks), quality, digests
+        except GenerationError as error:
+            self.bench.book_failure(setting, error)
+            raise
+
+    def freeze(self, picture_knobs: frozenset[str]) -> None:
+        """Say for good which knobs change the picture, and read the journal accordingly."""
+        if picture_knobs != self.space.picture_knobs:
+            self.space = replace(self.space, picture_knobs=picture_knobs)
+            self.host.picture_part = self.space.picture
+            self.bench = Bench(self.host, self.folder, self.space, self.on_picture)
+
+    def on_picture(self) -> None:
+        """Count a picture."""
+        self.tell(pictures=self.state.pictures + 1)
+
+
+def judge(
+    scorer: Scorer, folder: RunFolder, blocks: Sequence[Block], digests: Sequence[str],
+    against: Sequence[str],
+) -> Quality:
+    """Return the win rate of stored pictures against those of the default, block by block."""
+    left = [folder.picture(digest, block) for digest, block in zip(digests, blocks, strict=True)]
+    right = [folder.picture(digest, block) for digest, block in zip(against, blocks, strict=True)]
+    wins = scorer.compare(left, right)
+    return win_rate([
+        BlockWin(block.prompt, block.seed, win.probability)
+        for block, win in zip(blocks, wins, strict=True)
+    ])
+
+
+def open_session(
+    spec: StudySpec, folder: RunFolder, scorer: Scorer, report: Report
+) -> Session:
+    """Check the study against model and machine, then start the host.
+
+    Raises:
+        UserError: model, prompts, device or a knob's value cannot be had.
+    """
+    model = describe(spec.model)
+    search, confirm = prompts_of(spec)
+    # Checked twice: first by what can be known at once, then by what the host process sees.
+    early = Context(model, machine.likely_device(spec.device), machine.packages())
+    space = build_space(spec.default, spec.space, early, spec.plugins)
+    host = ProcessHost(
+        model, spec.device, backends=_backends(space), plugins=spec.plugins, log=folder.log,
+        picture_part=space.picture, deadline_seconds=spec.deadline_seconds,
+    )
+    try:
+        facts = host.describe()
+        context = Context(model, facts["device"], facts["packages"])
+        space = build_space(spec.default, spec.space, context, spec.plugins)
+        session = Session(
+            spec, folder, host, space, Bench(host, folder, space), scorer, facts,
+            [Block(prompt, seed) for prompt in search for seed in range(spec.seeds)],
+            [Block(prompt, CONFIRM_SEEDS_FROM + seed)
+             for prompt in confirm for seed in range(spec.seeds)],
+            report,
+        )
+        session.bench = Bench(host, folder, space, session.on_picture)
+        write_environment(session, model.digest())
+        return session
+    except BaseException:
+        host.close()
+        raise
+
+
+def _backends(space: Space) -> list[str]:
+    domain = space.searched.get("backend")
+    searched = domain.values if isinstance(domain, Choice) else ()
+    return sorted({str(value) for value in (*searched, space.default["backend"])})
+
+
+def write_environment(session: Session, model_digest: str) -> None:
+    """Write environment.json: machine, versions, model; the first session's stays."""
+    if session.folder.environment.exists():
+        return
+    facts = {
+        "schema_version": 1,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "model": session.spec.model,
+        "model_digest": model_digest,
+        **session.facts,
+    }
+    write(session.folder.environment, (json.dumps(facts, indent=1) + "\n").encode())
+
+
+def equivalence(session: Session) -> list[dict[str, Any]]:
+    """Compare each searched execution value's pictures with those of the default's execution.
+
+    Returns:
+        One row a value: ``knob``, ``value``, ``decibels`` (least PSNR over a few blocks, None for
+        equal pictures), ``equivalent``. A value that gives no picture is left to the search.
+    """
+    rows = []
+    blocks = session.blocks[:: max(1, len(session.blocks) // EQUIVALENCE_BLOCKS)]
+    blocks = blocks[:EQUIVALENCE_BLOCKS]
+    default = session.space.default
+    right = [session.bench.picture(digest, block).pixels for digest, block in zip(
+        session.bench.pictures(default, blocks), blocks, strict=True)]
+    for name, domain in session.space.searched.items():
+        if session.space.knobs[name].changes_picture or not isinstance(domain, Choice):
+            continue
+        for value in domain.values:
+            setting = session.space.canonical({name: value})
+            if setting == default or session.space.refusal(setting):
+                continue
+            session.tell(doing=f"{name} = {value}")
+            try:
+                made = [picture.pixels for picture, _ in session.host.generate(setting, blocks)]
+            except GenerationError as error:
+                session.bench.book_failure(setting, error)
+                continue
+            least = min(decibels(a, b) for a, b in zip(made, right, strict=True))
+            rows.append({
+                "knob": name, "value": value,
+                "decibels": None if np.isinf(least) else round(least, 2),
+                "equivalent": bool(least >= EQUIVALENT_DECIBELS),
+            })
+    return rows
+
+
+def decibels(left: Pixels, right: Pixels) -> float:
+    """Return the peak signal-to-noise ratio of two pictures; infinite for equal ones."""
+    if left.shape != right.shape:
+        return 0.0
+    error = float(np.mean((left.astype(np.float64) - right.astype(np.float64)) ** 2))
+    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
+
+
+def load_scorer(spec: StudySpec, folder: RunFolder, fitted: bool) -> Scorer:
+    """Return the scorer that a generation is judged by.
+
+    Args:
+        spec: names the encoder.
+        folder: holds the fitted regressor.
+        fitted: whether to take that one, or the one in the package.
+    """
+    if spec.scorer.encoder == "standin":
+        from ldmopt.scorers.standin import StandInScorer
+
+        return StandInScorer()
+    from ldmopt.scorers import Regressor, default
+
+    return Regressor.load(folder.regressor) if fitted else default()
+
+
+def check_scorer(frozen: Mapping[str, Any], scorer: Scorer) -> None:
+    """Hold the scorer against the generation's.
+
+    Raises:
+        UserError: it is another one.
+    """
+    was, now = frozen["scorer"].get("digest"), scorer.identity.get("digest")
+    if was != now:
+        raise UserError(f"this generation was judged by scorer {was}, but the one at hand is "
+                        f"{now}; judge all pictures anew with: ldmopt rescore RUN")

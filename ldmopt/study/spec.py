@@ -1,0 +1,192 @@
+"""What a study is asked to do: a TOML file, read and checked before any device second."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ldmopt import registry
+from ldmopt.errors import UserError, did_you_mean
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Prompts(_Table):
+    """Which prompts, and how many for searching and for confirming.
+
+    Attributes:
+        source: ``"scenes"``, a text file with one prompt a line, or a list.
+        search: prompts that settings are compared on.
+        confirm: further prompts, that only recommended settings are measured on.
+    """
+
+    source: str | list[str] = "scenes"
+    search: int = Field(default=12, ge=1)
+    confirm: int = Field(default=12, ge=1)
+
+
+class Caps(_Table):
+    """Limits that a recommended setting must meet: latency in seconds, memory in 10^9 bytes."""
+
+    seconds: float | None = Field(default=None, gt=0)
+    memory_gb: float | None = Field(default=None, gt=0)
+
+
+class Budget(_Table):
+    """When the search ends: after so many device seconds, or so many trials."""
+
+    device_seconds: float | None = Field(default=None, gt=0)
+    trials: int | None = Field(default=None, ge=1)
+
+
+class ScorerSpec(_Table):
+    """Which scorer judges."""
+
+    encoder: Literal["auto", "standin"] = "auto"
+
+
+class StudySpec(_Table):
+    """One study, as its TOML says it."""
+
+    name: str
+    model: str = "miniature"
+    device: str = "auto"
+    prompts: Prompts = Prompts()
+    seeds: int = Field(default=2, ge=1)
+    search: str = "tpe"
+    seed: int = Field(default=0, ge=0)
+    plugins: list[str] = []
+    storage: str | None = None
+    deadline_seconds: float = Field(default=600.0, gt=0)
+    default: dict[str, Any] = {}
+    space: dict[str, Any] = {}
+    caps: Caps = Caps()
+    budget: Budget = Budget(trials=30)
+    scorer: ScorerSpec = ScorerSpec()
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError("may hold letters, digits, '.', '_' and '-' only")
+        return name
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise ValueError("must be auto, cpu, cuda or cuda:N")
+        return device
+
+    @field_validator("search")
+    @classmethod
+    def _known_search(cls, search: str) -> str:
+        known = registry.names("ldmopt.search")
+        if search not in known:
+            raise ValueError(f"must be one of {', '.join(known)}{did_you_mean(search, known)}"
+                             if not did_you_mean(search, known).startswith(" (known")
+                             else f"must be one of {', '.join(known)}")
+        return search
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_prompts(cls, data: Any) -> Any:
+        """Let ``prompts`` be the source alone."""
+        if isinstance(data, dict) and isinstance(data.get("prompts"), str | list):
+            return {**data, "prompts": {"source": data["prompts"]}}
+        return data
+
+    @model_validator(mode="after")
+    def _some_budget(self) -> StudySpec:
+        if self.budget.device_seconds is None and self.budget.trials is None:
+            raise ValueError("budget needs device_seconds or trials")
+        return self
+
+
+def read_spec(path: str | Path) -> StudySpec:
+    """Read and check a study file.
+
+    Raises:
+        UserError: the file is missing, is no TOML, or holds what a study cannot be.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(f"study file {str(path)!r} cannot be read: {reason}; "
+                        "give the path of a study's TOML") from error
+    return parse_spec(text, str(path))
+
+
+def parse_spec(text: str, where: str = "study") -> StudySpec:
+    """Check a study's TOML text.
+
+    Raises:
+        UserError: one line for the first thing that is wrong.
+    """
+    try:
+        return StudySpec.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first_line(error)}") from error
+
+
+def _first_line(error: ValidationError) -> str:
+    """Word pydantic's first complaint: key, rule, value, way out."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "study"
+    value = first.get("input")
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{did_you_mean(first['loc'][-1], _keys(first['loc'][:-1]))}"
+    if first["type"] == "missing":
+        return f"key {key!r} is missing; write for example {key} = \"sd15-8gb\""
+    rule = first["msg"].removeprefix("Value error, ")
+    rule = rule[0].lower() + rule[1:]
+    shown = "" if isinstance(value, dict) else f", got {value!r}"
+    return f"{key}: {rule}{shown}"
+
+
+def _keys(table: tuple[int | str, ...]) -> list[str]:
+    model: Any = StudySpec
+    for part in table:
+        model = model.model_fields[str(part)].annotation if part in model.model_fields else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return []
+    return list(model.model_fields)
+
+
+def prompts_of(spec: StudySpec) -> tuple[list[str], list[str]]:
+    """Return the prompts to search on and the prompts to confirm on; none is in both.
+
+    Raises:
+        UserError: the source is unknown, cannot be read, or holds too few prompts.
+    """
+    wanted = spec.prompts
+    need = wanted.search + wanted.confirm
+    if isinstance(wanted.source, list):
+        found = wanted.source
+    elif wanted.source == "scenes":
+        from ldmopt.miniature import prompts
+
+        found = prompts(need)
+    elif Path(wanted.source).is_file():
+        lines = Path(wanted.source).read_text(encoding="utf-8").splitlines()
+        found = [line.strip() for line in lines if line.strip()]
+    else:
+        raise UserError(f"prompts: {wanted.source!r} is neither 'scenes' nor a file; "
+                        "give a text file with one prompt a line, or a list")
+    distinct = list(dict.fromkeys(found))
+    if len(distinct) < need:
+        raise UserError(
+            f"prompts: {len(distinct)} distinct prompts are fewer than search + confirm = {need}; "
+            "give more, or lower prompts.search and prompts.confirm"
+        )
+    return distinct[: wanted.search], distinct[wanted.search : need]

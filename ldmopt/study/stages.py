@@ -1,0 +1,317 @@
+"""The stages of a study: default, probe, search, confirm, distill; each resumes where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from ldmopt.contracts import Confirmation, Evidence, Setting, Trial
+from ldmopt.distill import candidates
+from ldmopt.distill.front import pareto
+from ldmopt.distill.intervals import median_interval
+from ldmopt.errors import GenerationError, UserError
+from ldmopt.rulebook import Rulebook
+from ldmopt.search import asking_order, distribution, make_sampler, suggest
+from ldmopt.study import records
+from ldmopt.study.bench import median_cost
+from ldmopt.study.folder import RunFolder, write
+from ldmopt.study.output import read_evidence, write_outputs
+from ldmopt.study.session import (
+    Report,
+    Session,
+    check_scorer,
+    equivalence,
+    load_scorer,
+    open_session,
+)
+from ldmopt.study.spec import StudySpec, parse_spec, read_spec
+
+CONFIRMED_SETTINGS = 6
+"""How many settings, the default not counted, are measured again on held-out blocks."""
+
+REPEATS_BEFORE_END = 40
+"""After so many proposals in a row that were measured already, the space counts as searched."""
+
+
+def run(
+    study: StudySpec | str | Path,
+    out: str | Path | None = None,
+    *,
+    trials: int | None = None,
+    budget_seconds: float | None = None,
+    report: Report = lambda state: None,
+) -> Rulebook:
+    """Run a study, or go on with one, until its rulebook is written.
+
+    Args:
+        study: a study file's path, or a spec made in Python.
+        out: run folder; ``runs/<study name>`` when None.
+        trials: overrides the study's budget: end the search after so many trials.
+        budget_seconds: overrides it: end after so many device seconds.
+        report: called whenever something a progress display shows has changed.
+
+    Returns:
+        The rulebook, also written to the run folder with Markdown and pictures.
+
+    Raises:
+        UserError: the study, model, machine or run folder cannot be used. What was finished is
+            kept; running again goes on from there.
+    """
+    spec = study if isinstance(study, StudySpec) else read_spec(study)
+    folder = RunFolder(out if out is not None else Path("runs") / spec.name)
+    if trials is not None or budget_seconds is not None:
+        budget = {"trials": trials, "device_seconds": budget_seconds}
+        spec = StudySpec.model_validate({**spec.model_dump(), "budget": budget})
+    folder.create()
+    with folder.lock():
+        freeze_spec(folder, spec, None if isinstance(study, StudySpec) else Path(study))
+        with records.storage_errors(folder):
+            return _run(spec, folder, report)
+
+
+def freeze_spec(folder: RunFolder, spec: StudySpec, source: Path | None) -> None:
+    """Copy the study into the run folder, or hold it against the copy that is there.
+
+    Raises:
+        UserError: the folder holds another study, or this one with other keys.
+    """
+    if not folder.exists():
+        if source is not None:
+            text = source.read_text(encoding="utf-8")
+        else:
+            import tomli_w
+
+            text = tomli_w.dumps(spec.model_dump(exclude_none=True))
+        write(folder.spec, text.encode())
+        return
+    kept = parse_spec(folder.spec.read_text(encoding="utf-8"), str(folder.spec))
+    if kept.name != spec.name:
+        raise UserError(f"run folder {str(folder.path)!r} holds the study {kept.name!r}, not "
+                        f"{spec.name!r}; give another --out")
+    old, new = (item.model_dump(exclude={"budget"}) for item in (kept, spec))
+    changed = sorted(key for key in new if old[key] != new[key])
+    if changed:
+        raise UserError(
+            f"study {spec.name!r} has changed since its run folder was made ({', '.join(changed)}"
+            f"); only the budget may: give another --out or the study as in {str(folder.spec)!r}"
+        )
+
+
+@dataclass
+class Work:
+    """One generation under way."""
+
+    session: Session
+    study: optuna.Study
+
+    @property
+    def frozen(self) -> Mapping[str, Any]:
+        """What may not change within the generation."""
+        attributes: Mapping[str, Any] = self.study.user_attrs[records.FROZEN]
+        return attributes
+
+    def evidence(self) -> Evidence:
+        """Return all that distillation needs."""
+        return read_evidence(self.session.folder, self.session.spec, self.study)
+
+    def tell(self, stage: str, doing: str) -> list[Trial]:
+        """Show where the study is."""
+        trials = records.finished(self.study)
+        self.session.tell(stage=stage, doing=doing, trials=len(trials), default=trials[0],
+                          front=pareto(trials))
+        return trials
+
+
+def _run(spec: StudySpec, folder: RunFolder, report: Report) -> Rulebook:
+    storage = records.open_storage(folder, spec)
+    numbers = records.generations(storage, spec.name)
+    fitted = len(numbers) > 1 and (folder.regressor / "regressor.json").is_file()
+    session = open_session(spec, folder, load_scorer(spec, folder, fitted), report)
+    try:
+        session.state.trials_wanted = spec.budget.trials
+        session.state.budget_seconds = spec.budget.device_seconds
+        if not numbers:
+            begin(session, storage)
+        number = numbers[-1] if numbers else 1
+        # A sampler that starts from the same seed after a resume would propose the same again.
+        done = len(records.open_generation(storage, spec.name, number).get_trials(deepcopy=False))
+        sampler = make_sampler(spec.search, spec.seed + done)
+        work = Work(session, records.open_generation(storage, spec.name, number, sampler))
+        check_scorer(work.frozen, session.scorer)
+        session.freeze(frozenset(work.frozen["picture_knobs"]))
+        search(work)
+        confirm(work)
+        work.tell("distill", "writing the rulebook")
+        rulebook = write_outputs(folder, work.study, work.evidence())
+        work.tell("done", "")
+        return rulebook
+    finally:
+        session.host.close()
+
+
+def begin(session: Session, storage: optuna.storages.RDBStorage) -> None:
+    """Measure the default, test which knobs change the picture, freeze the first generation.
+
+    Raises:
+        UserError: the default gives no usable picture.
+    """
+    default = session.space.default
+    session.tell(stage="default", doing=str(default))
+    try:
+        cost, quality, pictures = session.measure(default)
+    except GenerationError as error:
+        raise UserError(f"the default setting ({default}) gives no picture: {error}; change "
+                        f"[default] (the libraries' output is in {session.folder.log})") from error
+    session.tell(stage="probe")
+    rows = equivalence(session)
+    changing = {row["knob"] for row in rows if not row["equivalent"]}
+    session.freeze(session.space.picture_knobs | changing)
+    study = records.create_generation(storage, session.spec.name, 1, {
+        "schema_version": 1,
+        "default": dict(default),
+        "picture_knobs": sorted(session.space.picture_knobs),
+        "equivalence": rows,
+        "blocks": [[block.prompt, block.seed] for block in session.blocks],
+        "held_out": [[block.prompt, block.seed] for block in session.held_out],
+        "scorer": dict(session.scorer.identity),
+    })
+    values = [quality.win_rate, cost.latency_seconds, float(cost.peak_memory_bytes or 0)]
+    study.add_trial(optuna.create_trial(
+        values=values,
+        **_parameters(session, default),
+        user_attrs=records.attributes(default, cost, quality, pictures, session.scorer.identity),
+        constraints=records.constraints(cost, session.spec),
+    ))
+
+
+def _parameters(session: Session, setting: Setting) -> dict[str, Any]:
+    """Return a setting's parameters where all its searched knobs lie in the searched space."""
+    distributions = {name: distribution(session.space.searched[name])
+                     for name in asking_order(session.space) if name in setting}
+    inside = all(
+        item._contains(item.to_internal_repr(setting[name])) if not isinstance(
+            item, optuna.distributions.CategoricalDistribution) else setting[name] in item.choices
+        for name, item in distributions.items()
+    )
+    if not inside:
+        return {"params": {}, "distributions": {}}
+    return {"params": {name: setting[name] for name in distributions},
+            "distributions": distributions}
+
+
+def search(work: Work) -> None:
+    """Measure what the sampler proposes until the budget ends."""
+    if not work.session.space.searched:
+        return
+    revive(work.study)
+    repeats = 0
+    known = {trial.setting: trial for trial in work.tell("search", "")}
+    while repeats < REPEATS_BEFORE_END and not budget_ends(work, list(known.values())):
+        trial = work.study.ask()
+        setting = work.session.space.canonical(suggest(trial, work.session.space))
+        repeats = repeats + 1 if setting in known else 0
+        if setting not in known:
+            work.tell("search", str(setting))
+        try_setting(work, trial, setting, known.get(setting))
+        known = {trial.setting: trial for trial in records.finished(work.study)}
+    work.tell("search", "")
+
+
+def revive(study: optuna.Study) -> None:
+    """End trials whose worker is gone, and queue their settings again.
+
+    The caller holds the run folder's lock, so whatever is still running belongs to nobody.
+    """
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        if trial.params:
+            study.enqueue_trial(trial.params)
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def budget_ends(work: Work, trials: list[Trial]) -> bool:
+    """Tell whether the search must stop so that the confirmation still fits into the budget."""
+    budget = work.session.spec.budget
+    if budget.trials is not None and len(trials) >= budget.trials:
+        return True
+    if budget.device_seconds is None:
+        return False
+    costs = sorted(trial.cost.seconds for trial in trials if trial.cost is not None)
+    typical = costs[len(costs) // 2]
+    default = trials[0].cost.seconds if trials[0].cost else typical
+    reserve = len(work.session.held_out) * (default + CONFIRMED_SETTINGS * typical)
+    return work.session.bench.spent_seconds + reserve >= budget.device_seconds
+
+
+def try_setting(
+    work: Work, trial: optuna.Trial, setting: Setting, known: Trial | None
+) -> None:
+    """Measure one proposal and tell its trial; a failure is told as a violated constraint."""
+    session = work.session
+    try:
+        if known is not None and known.cost is not None and known.quality is not None:
+            cost, quality, pictures = known.cost, known.quality, list(known.pictures)
+        elif known is not None:
+            failure = known.failure or {}
+            raise GenerationError(failure.get("kind", "error"), failure.get("reason", ""))
+        else:
+            reason = session.space.refusal(setting)
+            if reason:
+                raise GenerationError("refused", reason)
+            cost, quality, pictures = session.measure(setting)
+    except GenerationError as error:
+        found = records.failure_attributes(setting, error)
+        limits = records.constraints(None, session.spec)
+        values = _worst(session)
+    else:
+        identity = session.scorer.identity
+        found = records.attributes(setting, cost, quality, pictures, identity)
+        limits = records.constraints(cost, session.spec)
+        values = [quality.win_rate, cost.latency_seconds, float(cost.peak_memory_bytes or 0)]
+    for name, value in limits.items():
+        trial.set_constraint(name, value)
+    for name, value in found.items():
+        trial.set_user_attr(name, value)
+    work.study.tell(trial, values)
+
+
+def _worst(session: Session) -> list[float]:
+    """Return the objectives of a failed setting: no win, the deadline, the whole device."""
+    caps = session.spec.caps
+    memory = caps.memory_gb * 1e9 if caps.memory_gb else session.facts.get("device_bytes") or 0
+    return [0.0, caps.seconds or session.spec.deadline_seconds, float(memory)]
+
+
+def confirm(work: Work) -> None:
+    """Generate and measure the front again, on prompts and seeds that the search never saw."""
+    session = work.session
+    done = records.read_confirmations(work.study)
+    wanted = candidates(work.evidence(), CONFIRMED_SETTINGS)
+    for setting in [session.space.default, *(s for s in wanted if s != session.space.default)]:
+        if setting in done:
+            continue
+        work.tell("confirm", str(setting))
+        try:
+            done[setting] = confirmed(session, setting)
+        except GenerationError as error:
+            session.bench.book_failure(setting, error)
+            continue
+        rows = [records.confirmation_to_dict(item) for item in done.values()]
+        work.study.set_user_attr(records.CONFIRMATIONS, rows)
+
+
+def confirmed(session: Session, setting: Setting) -> Confirmation:
+    """Measure one setting on the held-out blocks.
+
+    Raises:
+        GenerationError: the setting gives no usable picture.
+    """
+    quality, pictures = session.quality(setting, session.held_out, anew=True)
+    costs = session.bench.costs(setting, session.held_out)
+    seconds = median_interval([cost.seconds for cost in costs])
+    cost = session.bench.with_memory(setting, median_cost(costs))
+    return Confirmation(setting, cost, seconds.low, seconds.high, quality, tuple(pictures))

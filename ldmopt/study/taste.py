@@ -1,0 +1,140 @@
+"""A run's own taste: labels in, a fitted regressor out, all pictures judged anew by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from ldmopt.contracts import Block, Confirmation, Picture, Setting
+from ldmopt.errors import UserError
+from ldmopt.labels import Imported, LabelStore, export_csv, import_csv
+from ldmopt.rulebook import Rulebook
+from ldmopt.scorers import Regressor, default, fit
+from ldmopt.study import records
+from ldmopt.study.folder import RunFolder
+from ldmopt.study.output import read_evidence, read_run, write_outputs
+from ldmopt.study.session import judge, load_scorer
+from ldmopt.study.spec import StudySpec
+
+
+def stored_blocks(folder: RunFolder) -> dict[str, Block]:
+    """Return the prompt and seed of every stored picture, by digest."""
+    return {
+        line["digest"]: Block(line["prompt"], line["seed"])
+        for line in folder.read_journal() if "digest" in line
+    }
+
+
+def labels_import(run: str | Path, path: str | Path) -> Imported:
+    """Take labels from a CSV file into a run.
+
+    Raises:
+        UserError: no run folder, or a row that cannot be used: then none is taken.
+    """
+    folder = RunFolder(run).require()
+    with LabelStore(folder.labels) as store:
+        return import_csv(store, path, stored_blocks(folder))
+
+
+def labels_export(run: str | Path, path: str | Path) -> int:
+    """Write a run's labels to a CSV file and return how many.
+
+    Raises:
+        UserError: no run folder, or the file cannot be written.
+    """
+    folder = RunFolder(run).require()
+    with LabelStore(folder.labels) as store:
+        return export_csv(store, path)
+
+
+def fit_run(run: str | Path) -> Regressor:
+    """Fold a run's labels into the regressor, and keep it in the run folder.
+
+    Finished trials are left as they are; `rescore` judges them anew. Pictures of the held-out
+    prompts are left out, so that confirmations stay what they are.
+
+    Raises:
+        UserError: no run folder, or no label.
+    """
+    folder, _, study = read_run(run)
+    held_out = {prompt for prompt, _ in study.user_attrs[records.FROZEN]["held_out"]}
+    with folder.lock(), LabelStore(folder.labels) as store:
+        labels = store.current()
+        if not labels:
+            raise UserError(f"run {str(folder.path)!r} has no labels; bring some with: "
+                            f"ldmopt labels import {folder.path} RATINGS.csv")
+        blocks = stored_blocks(folder)
+        pictures: list[Picture] = [
+            folder.picture(digest, blocks[digest]) for digest in sorted(labels.digests())
+            if digest in blocks and blocks[digest].prompt not in held_out
+        ]
+        regressor = fit(default(), pictures, labels)
+        regressor.save(folder.regressor)
+        return regressor
+
+
+def rescore(run: str | Path) -> Rulebook:
+    """Judge all stored pictures by the run's fitted regressor, as a new generation.
+
+    Raises:
+        UserError: no run folder, or nothing was fitted.
+    """
+    folder, spec, study = read_run(run)
+    if not (folder.regressor / "regressor.json").is_file():
+        raise UserError(f"run {str(folder.path)!r} has no fitted regressor; make one with: "
+                        f"ldmopt fit {folder.path}")
+    with folder.lock(), records.storage_errors(folder):
+        judged = _Judged(folder, study.user_attrs[records.FROZEN],
+                         load_scorer(spec, folder, fitted=True))
+        newest = _next_generation(folder, spec, study, judged)
+        return write_outputs(folder, newest, read_evidence(folder, spec, newest))
+
+
+class _Judged:
+    """Judges stored pictures by one scorer, against the default's."""
+
+    def __init__(self, folder: RunFolder, frozen: Mapping[str, Any], scorer: Any) -> None:
+        self.folder = folder
+        self.scorer = scorer
+        self.blocks = [Block(*row) for row in frozen["blocks"]]
+        self.held_out = [Block(*row) for row in frozen["held_out"]]
+
+    def trial(self, trial: FrozenTrial, against: list[str]) -> FrozenTrial:
+        attributes = dict(trial.user_attrs)
+        values = list(trial.values)
+        if "quality" in attributes:
+            quality = judge(self.scorer, self.folder, self.blocks, attributes["pictures"], against)
+            attributes |= {"quality": quality.to_dict(), "scorer": dict(self.scorer.identity)}
+            values[0] = quality.win_rate
+        return optuna.create_trial(
+            values=values, params=trial.params, distributions=trial.distributions,
+            user_attrs=attributes, constraints=trial.constraints,
+        )
+
+    def confirmation(self, item: Confirmation, against: tuple[str, ...]) -> dict[str, Any]:
+        quality = judge(self.scorer, self.folder, self.held_out, item.pictures, against)
+        return {**records.confirmation_to_dict(item), "quality": quality.to_dict()}
+
+
+def _next_generation(
+    folder: RunFolder, spec: StudySpec, study: optuna.Study, judged: _Judged
+) -> optuna.Study:
+    frozen = {**study.user_attrs[records.FROZEN], "scorer": dict(judged.scorer.identity)}
+    storage = records.open_storage(folder, spec)
+    number = records.generations(storage, spec.name)[-1] + 1
+    trials = [trial for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+              if "setting" in trial.user_attrs]
+    confirmations = records.read_confirmations(study)
+    against = list(trials[0].user_attrs["pictures"])
+    rejudged = [judged.trial(trial, against) for trial in trials]
+    default = Setting(frozen["default"])
+    rows = [judged.confirmation(item, confirmations[default].pictures)
+            for item in confirmations.values()]
+    newest = records.create_generation(storage, spec.name, number, frozen)
+    newest.add_trials(rejudged)
+    newest.set_user_attr(records.CONFIRMATIONS, rows)
+    return newest
