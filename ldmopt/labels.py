@@ -113,6 +113,13 @@ class Labels:
         yield from self.ratings
         yield from self.pairs
 
+    def digests(self) -> tuple[str, ...]:
+        """Return the digests of all labelled pictures, each once, in order."""
+        names: dict[str, None] = {rating.picture: None for rating in self.ratings}
+        for pair in self.pairs:
+            names[pair.left] = names[pair.right] = None
+        return tuple(names)
+
     @property
     def human(self) -> int:
         """How many labels come from people."""
@@ -263,25 +270,37 @@ def import_csv(
 
 
 def export_csv(
-    store: LabelStore, path: str | os.PathLike[str], kind: Literal["ratings", "pairs"] = "ratings"
+    store: LabelStore,
+    path: str | os.PathLike[str],
+    kind: Literal["ratings", "pairs"] | None = None,
 ) -> int:
-    """Write the labels that count, of one kind, in the layout that `import_csv` reads.
+    """Write the labels that count, in the layout that `import_csv` reads.
+
+    Args:
+        store: where the labels are.
+        path: the file.
+        kind: which kind to write. Without it, the kind that there is; where there are both,
+            ratings go to `path` and pairs beside it (``labels.csv``, ``labels.pairs.csv``).
 
     Returns:
         The number of rows.
 
     Raises:
-        UserError: unknown kind, or the file cannot be written.
+        UserError: unknown kind, or a file cannot be written.
     """
     from ldmopt.labels_csv import write_csv
 
-    if kind not in ("ratings", "pairs"):
+    if kind not in ("ratings", "pairs", None):
         hint = did_you_mean(kind, ("ratings", "pairs"))
         raise UserError(f"labels export: kind must be ratings or pairs, not {kind!r}{hint}")
-    labels = store.current()
-    rows: tuple[Rating, ...] | tuple[Pair, ...]
-    rows = labels.ratings if kind == "ratings" else labels.pairs
-    return write_csv(Path(path), kind, rows)
+    labels, target = store.current(), Path(path)
+    if kind == "pairs" or (kind is None and labels.pairs and not labels.ratings):
+        return write_csv(target, "pairs", labels.pairs)
+    rows = write_csv(target, "ratings", labels.ratings)
+    if kind is None and labels.pairs:
+        beside = target.with_name(f"{target.stem}.pairs{target.suffix}")
+        rows += write_csv(beside, "pairs", labels.pairs)
+    return rows
 
 
 @functools.cache
