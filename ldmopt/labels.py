@@ -105,7 +105,6 @@ class Labels:
     pairs: tuple[Pair, ...] = ()
 
     def __len__(self) -> int:
-        """Return the number of labels of both kinds."""
         return len(self.ratings) + len(self.pairs)
 
     def __iter__(self) -> Iterator[Rating | Pair]:
@@ -230,11 +229,9 @@ class LabelStore:
         self._engine.dispose()
 
     def __enter__(self) -> LabelStore:
-        """Use the store in a `with` statement."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
 

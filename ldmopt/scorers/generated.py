@@ -21,7 +21,8 @@ from ldmopt.scorers.studio import Studio, Take
 
 GENERATED_LOSS = 0.06
 """What a well generated picture has lost against a render."""
-STEPS = (10, 6, 4, 3, 2, 1)
+STEPS = {10: 0.15, 6: 0.3, 4: 0.45, 3: 0.6, 2: 0.75, 1: 0.95}
+"""Steps, with the most that a picture can have lost: another good picture is no ruin."""
 CONVERGED = 20
 STEP_SAMPLERS = ("ddim", "dpmpp_2m", "euler", "euler_a", "unipc", "lms")
 GUIDANCES = {
@@ -43,8 +44,8 @@ SIZES: tuple[tuple[int, int, float], ...] = (
 )
 STOPS = ((9, 0.08), (7, 0.25), (5, 0.5), (3, 0.75), (1, 0.92))
 KINDS = ("few steps", *GUIDANCES, "off size", "stopped early")
-LOSS_UNIT = 0.11
-"""Distance at which a picture has lost 1 - 1/e of itself; from latent and pixel ladders."""
+LOSS_UNIT = 0.17
+"""Distance at which a picture has lost 1 - 1/e of itself; the median over the pixel ladders."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,9 @@ def _few_steps(batch: _Batch, rng: np.random.Generator) -> Iterator[Ladder]:
         for index in range(len(batch.prompts)):
             best = columns[0][index]
             worst, rungs = 0.0, []
-            for column in columns:
+            for take, column in zip(takes, columns, strict=True):
                 lost = 1.0 - float(np.exp(-distance(best, column[index]) / LOSS_UNIT))
-                worst = max(worst, lost)
+                worst = max(worst, min(lost, STEPS.get(take.steps, 0.0)))
                 rungs.append(Rung(column[index], _generated(joined(worst, extra))))
             yield Ladder("few steps", batch.first + index, tuple(rungs))
 

@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldmopt.contracts import Pixels
+from ldmopt.scorers import layout
+from ldmopt.scorers.layout import STANDARD, Array, Columns
 
-Array: TypeAlias = NDArray[np.float32]
-Columns: TypeAlias = dict[str, NDArray[Any]]
-STANDARD = 64
 VERSION = 1
 _EPS = 1e-6
 
@@ -178,19 +177,10 @@ def _edges(batch: Array, luma: Array) -> Columns:
 
 def _coherence(dx: Array, dy: Array) -> NDArray[Any]:
     """Energy-weighted coherence of the structure tensor over 4 x 4 windows (Bigun 1987)."""
-    xx, yy, xy = _pooled(dx * dx, 4), _pooled(dy * dy, 4), _pooled(dx * dy, 4)
+    xx, yy, xy = layout.pooled(dx * dx, 4), layout.pooled(dy * dy, 4), layout.pooled(dx * dy, 4)
     energy = xx + yy
     length = np.sqrt((xx - yy) ** 2 + 4 * xy * xy)
     return np.asarray(length.sum(axis=(1, 2)) / (energy.sum(axis=(1, 2)) + _EPS))
-
-
-def _pooled(plane: Array, side: int) -> Array:
-    """Average over `side x side` blocks; an incomplete last block is left out."""
-    count, height, width = plane.shape
-    height, width = height // side * side, width // side * side
-    cut = plane[:, :height, :width]
-    shape = (count, height // side, side, width // side, side)
-    return np.asarray(cut.reshape(shape).mean(axis=(2, 4)), np.float32)
 
 
 def _noise(batch: Array, luma: Array) -> Columns:
@@ -205,7 +195,7 @@ def _noise(batch: Array, luma: Array) -> Columns:
         rows = plane[:, :-2] - 2 * plane[:, 1:-1] + plane[:, 2:]
         both = np.abs(rows[..., :-2] - 2 * rows[..., 1:-1] + rows[..., 2:])
         columns[f"noise_{name}"] = np.log(both.mean(axis=(1, 2)) + 1e-3)
-        blocks = np.sort(_pooled(both, 4).reshape(len(luma), -1), axis=1)
+        blocks = np.sort(layout.pooled(both, 4).reshape(len(luma), -1), axis=1)
         length = blocks.shape[1] - 1
         for mark in (10, 30, 50, 80):
             value = np.log(blocks[:, length * mark // 100] + 1e-3)
@@ -285,8 +275,10 @@ def _blocks(batch: Array, luma: Array) -> Columns:
             peak = phase.max(axis=1)
             rest = (phase.sum(axis=1) - peak) / (side - 1)
             columns[f"grid{side}_{name}"] = np.log((peak + 1e-3) / (rest + 1e-3))
-    mean = _pooled(luma, 8)
-    spread = np.sqrt(np.maximum(_pooled(luma * luma, 8) - mean * mean, 0)).reshape(len(luma), -1)
+    mean = layout.pooled(luma, 8)
+    spread = np.sqrt(np.maximum(layout.pooled(luma * luma, 8) - mean * mean, 0)).reshape(
+        len(luma), -1
+    )
     ranks = np.sort(spread, axis=1)
     length = ranks.shape[1] - 1
     for mark in (5, 25, 50, 75, 95):
@@ -295,118 +287,10 @@ def _blocks(batch: Array, luma: Array) -> Columns:
     return columns
 
 
-def _repetition(batch: Array, luma: Array) -> Columns:
-    """Doubled things: autocorrelation away from zero, halves and thirds against each other."""
-    columns: Columns = {}
-    count = len(luma)
-    detail = luma - _blurred(luma, 9)
-    padded = np.fft.rfft2(detail, s=(128, 128))
-    correlation = np.fft.irfft2(np.abs(padded) ** 2, s=(128, 128))[:, :64]
-    energy = correlation[:, :1, :1] + _EPS
-    correlation = correlation / energy
-    for name, area in {
-        "across": correlation[:, :4, 16:48],
-        "down": correlation[:, 16:48, :4],
-        "diagonal": correlation[:, 12:48, 12:48],
-        "far": correlation[:, :6, 24:40],
-    }.items():
-        columns[f"repeat_{name}"] = area.reshape(count, -1).max(axis=1)
-    for name, plane in (("luma", luma), ("detail", detail)):
-        columns[f"halves_{name}_h"] = _agreement(plane[:, :, :32], plane[:, :, 32:])
-        columns[f"halves_{name}_v"] = _agreement(plane[:, :32], plane[:, 32:])
-        columns[f"mirror_{name}"] = _agreement(plane[:, :, :32], plane[:, :, :31:-1])
-    return columns
-
-
-def _agreement(left: Array, right: Array) -> NDArray[Any]:
-    """Pearson correlation of two parts, picture by picture."""
-    first, second = (part.reshape(len(part), -1) for part in (left, right))
-    first = first - first.mean(axis=1, keepdims=True)
-    second = second - second.mean(axis=1, keepdims=True)
-    norm = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
-    return np.asarray((first * second).sum(axis=1) / (norm + 1e-3))
-
-
-def _blurred(plane: Array, side: int) -> Array:
-    """Box mean of odd width, edges repeated, same shape."""
-    half = side // 2
-    result = plane
-    for axis in (1, 2):
-        widths = [(0, 0)] * 3
-        widths[axis] = (half + 1, half)
-        total = np.cumsum(np.pad(result, widths, mode="edge"), axis=axis)
-        low = np.take(total, range(result.shape[axis]), axis=axis)
-        high = np.take(total, range(side, side + result.shape[axis]), axis=axis)
-        result = np.asarray((high - low) / side, np.float32)
-    return result
-
-
-def _blobs(batch: Array, luma: Array) -> Columns:
-    """Round bright things in the upper part (suns, moons): the strongest and the runners-up."""
-    columns: Columns = {}
-    warm = np.maximum(batch[..., 0], batch[..., 1])
-    for name, plane in (("bright", luma), ("warm", warm)):
-        for side in (5, 9):
-            response = (_blurred(plane, side) - _blurred(plane, 3 * side))[:, :44]
-            peaks = _peaks(response, 3, side + 4)
-            for index in range(3):
-                columns[f"blob_{name}_{side}_{index}"] = peaks[:, index]
-            columns[f"blob_{name}_{side}_ratio"] = peaks[:, 1] / (peaks[:, 0] + 0.02)
-    return columns
-
-
-def _peaks(response: Array, wanted: int, apart: int) -> NDArray[Any]:
-    """Return the `wanted` highest values that are at least `apart` pixels from each other."""
-    response = response.copy()
-    count, height, width = response.shape
-    rows, columns = np.arange(height)[None, :, None], np.arange(width)[None, None, :]
-    found = []
-    for _ in range(wanted):
-        place = response.reshape(count, -1).argmax(axis=1)
-        y, x = place // width, place % width
-        found.append(response[np.arange(count), y, x].copy())
-        near = (np.abs(rows - y[:, None, None]) < apart) & (
-            np.abs(columns - x[:, None, None]) < apart
-        )
-        response[near] = -1.0
-    return np.stack(found, axis=1)
-
-
-def _pyramid(batch: Array, luma: Array) -> Columns:
-    """Detail by scale at the standard size: energy of each Haar level and its sparsity."""
-    columns: Columns = {}
-    plane = luma
-    for level in range(4):
-        coarse = _pooled(plane, 2)
-        detail = np.abs(plane - coarse.repeat(2, axis=1).repeat(2, axis=2))
-        mean = detail.mean(axis=(1, 2))
-        columns[f"detail_{level}"] = np.log(mean + 1e-3)
-        columns[f"detail_{level}_sparsity"] = detail.std(axis=(1, 2)) / (mean + 1e-3)
-        plane = coarse
-    return columns
-
-
-def _layout(batch: Array, luma: Array) -> Columns:
-    """Where light and colour lie: means of a 4 x 4 grid, horizon strength, centre of detail."""
-    columns: Columns = {}
-    grid = batch.reshape(len(batch), 4, 16, 4, 16, 3).mean(axis=(2, 4))
-    light = grid.mean(axis=3)
-    for row in range(4):
-        columns[f"layout_light_{row}"] = light[:, row].mean(axis=1)
-        columns[f"layout_red_{row}"] = (grid[:, row, :, 0] - light[:, row]).mean(axis=1)
-        columns[f"layout_blue_{row}"] = (grid[:, row, :, 2] - light[:, row]).mean(axis=1)
-        columns[f"layout_spread_{row}"] = light[:, row].std(axis=1)
-    lines = luma.mean(axis=2)
-    columns["horizon"] = np.abs(lines[:, 3:] - lines[:, :-3]).max(axis=1)
-    energy = np.abs(luma - _blurred(luma, 5)).mean(axis=2)
-    share = energy / (energy.sum(axis=1, keepdims=True) + _EPS)
-    columns["detail_height"] = share @ np.linspace(0, 1, STANDARD, dtype=np.float32)
-    columns["detail_top"] = share[:, :20].sum(axis=1)
-    return columns
-
-
 _Group: TypeAlias = Callable[[Array, Array], Columns]
 _GROUPS: tuple[_Group, ...] = (
     _tone, _colour, _edges, _noise, _normalised, _spectrum, _blocks,
 )  # fmt: skip
-_LAYOUT_GROUPS: tuple[_Group, ...] = (_repetition, _blobs, _pyramid, _layout)
+_LAYOUT_GROUPS: tuple[_Group, ...] = (
+    layout.repetition, layout.blobs, layout.pyramid, layout.bands,
+)  # fmt: skip
