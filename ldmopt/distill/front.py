@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ldmopt.contracts import Cost, Setting, Trial
 from ldmopt.distill.saddlepoint import Floats
 
 
@@ -26,6 +27,11 @@ class Point:
     seconds: float
     latency_seconds: float
     peak_memory_bytes: float | None = None
+
+    @classmethod
+    def of(cls, cost: Cost, win_rate: float) -> Point:
+        """Join a cost with a win rate."""
+        return cls(win_rate, cost.seconds, cost.latency_seconds, cost.peak_memory_bytes)
 
     def costs(self) -> tuple[float, float, float]:
         """Everything that is better when lower; unknown memory compares as equal to all other."""
@@ -49,7 +55,22 @@ class Bounds:
     largest: float | None = None
 
 
-def pareto(points: Sequence[Point]) -> list[int]:
+def pareto(trials: Iterable[Trial]) -> list[Trial]:
+    """Return the feasible trials that no other one beats, each setting once, best win rate first.
+
+    The win rates are those of the search: what a winner won by luck is still in them.
+    """
+    usable: dict[Setting, tuple[Trial, Point]] = {}
+    for trial in trials:
+        if trial.feasible and not trial.failure and trial.cost and trial.quality:
+            point = Point.of(trial.cost, trial.quality.win_rate)
+            usable.setdefault(trial.setting, (trial, point))
+    rows = list(usable.values())
+    kept = [rows[index] for index in nondominated([point for _, point in rows])]
+    return [trial for trial, point in sorted(kept, key=lambda row: -row[1].win_rate)]
+
+
+def nondominated(points: Sequence[Point]) -> list[int]:
     """Return the indices of points that no other point beats, in the order given.
 
     A point is beaten by one at least as good in win rate and in every cost, and better in one. Of

@@ -1,0 +1,193 @@
+"""What changing one knob from one value to another does, from settings that were measured.
+
+Where two settings differ in that knob alone, their blocks are compared one with one and the
+differences averaged over all such pairs (*matched*). Where there is no such pair, an additive
+model of all knobs is fitted to each prompt by least squares and its contrast taken (*additive*);
+the model's own error, from its residuals, is then added to that of sampling prompts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ldmopt.contracts import Setting, Value
+from ldmopt.distill.additive import Additive, Level, levels
+from ldmopt.distill.costs import Ratio, cost_ratios
+from ldmopt.distill.intervals import Interval, difference_interval
+from ldmopt.distill.saddlepoint import Floats
+from ldmopt.distill.table import Table, distinct, ordered, value_key
+
+MATCHED = "settings that differ in this knob alone"
+ADDITIVE = "an additive model of all knobs, since no two settings differ in this one alone"
+SAME_PICTURE = "the knob does not change the picture"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One knob from one value to another.
+
+    Attributes:
+        knob: the knob.
+        start: the value before.
+        end: the value after.
+        basis: `MATCHED`, `ADDITIVE` or `SAME_PICTURE`.
+        contexts: settings of the other picture knobs under which both values were seen.
+        by_context: contexts x prompts (one row for an additive contrast), differences of wins.
+        level: mean of the two values' win rates.
+        deviation: standard deviation of the additive model's own error; 0 when matched.
+        freedom: its degrees of freedom.
+        seconds: the change in device seconds, None where no cost tells.
+        memory: the change in peak memory.
+    """
+
+    knob: str
+    start: Value
+    end: Value
+    basis: str
+    contexts: tuple[Setting, ...]
+    by_context: Floats
+    level: float
+    deviation: float = 0.0
+    freedom: int = 1
+    seconds: Ratio | None = None
+    memory: Ratio | None = None
+
+    def differences(self) -> Floats:
+        """Differences by prompt, averaged over contexts; prompts without any are left out."""
+        return column_means(self.by_context)
+
+    def interval(self, confidence: float) -> Interval:
+        """Return 0.5 + the mean difference of win rates, with its interval."""
+        if self.basis == SAME_PICTURE:
+            return Interval(0.5, 0.5, 0.5)
+        return difference_interval(
+            self.differences(), self.level, confidence, self.deviation, self.freedom
+        )
+
+    def given(self) -> dict[str, Value]:
+        """Return the values of other knobs that are the same in all contexts."""
+        if not self.contexts:
+            return {}
+        first = self.contexts[0]
+        return {
+            name: value
+            for name, value in first.items()
+            if all(value_key(row.get(name)) == value_key(value) for row in self.contexts)
+        }
+
+
+def column_means(rows: Floats) -> Floats:
+    """Mean of each column over the rows where it is known, unknown columns left out."""
+    seen = ~np.isnan(rows)
+    counts = seen.sum(axis=0)
+    sums = np.where(seen, rows, 0.0).sum(axis=0)
+    return np.asarray(sums[counts > 0] / counts[counts > 0], np.float64)
+
+
+def contrast(table: Table, knob: str, start: Value, end: Value) -> Contrast | None:
+    """Return the matched contrast of two values, or None where no pair of settings is matched."""
+    seconds, memory = cost_ratios(table, knob, [start], [end])
+    if knob not in table.picture_knobs:
+        if seconds is None:
+            return None
+        return Contrast(
+            knob, start, end, SAME_PICTURE, (), np.zeros((0, 0)), 0.5, 0.0, 1, seconds, memory
+        )
+    ends = (value_key(start), value_key(end))
+    groups: dict[Setting, dict[tuple[str, object], int]] = {}
+    for index, look in enumerate(table.looks):
+        if knob in look and value_key(look[knob]) in ends:
+            groups.setdefault(_without(look, knob), {})[value_key(look[knob])] = index
+    pairs = {rest: found for rest, found in groups.items() if len(found) == 2}
+    if not pairs:
+        return None
+    first = [found[ends[0]] for found in pairs.values()]
+    second = [found[ends[1]] for found in pairs.values()]
+    rows = table.over_prompts(table.wins[second] - table.wins[first])
+    if np.isnan(rows).all():
+        return None
+    level = float(np.nanmean(table.wins[first + second]))
+    return Contrast(knob, start, end, MATCHED, tuple(pairs), rows, level, 0.0, 1, seconds, memory)
+
+
+def additive_contrast(
+    table: Table, model: Additive | None, knob: str, start: Level, end: Level
+) -> Contrast | None:
+    """Return a contrast of the additive model, or None where it cannot be told."""
+    found = model.contrast(knob, start, end) if model else None
+    if found is None:
+        return None
+    seconds, memory = cost_ratios(table, knob, start.members, end.members)
+    return Contrast(
+        knob, start.label, end.label, ADDITIVE, (), found.by_prompt[None, :], found.level,
+        found.deviation, found.freedom, seconds, memory,
+    )  # fmt: skip
+
+
+def neighbours(table: Table, knob: str) -> list[tuple[Value, Value]]:
+    """Return the pairs of values to compare.
+
+    Numbers: neighbours in order. Others: the default's value with each other one.
+    """
+    settings = [item.setting for item in table.measured]
+    values = distinct(settings, knob)
+    if ordered(settings, knob):
+        return list(zip(values, values[1:], strict=False))
+    base = table.default.get(knob, values[0])
+    return [(base, value) for value in values if value_key(value) != value_key(base)]
+
+
+def matched_pairs(table: Table, knob: str) -> list[Contrast]:
+    """Return the matched contrasts of neighbouring values.
+
+    Where a number's neighbours share no setting, the nearest values that do are compared.
+    """
+    found = [c for pair in neighbours(table, knob) if (c := contrast(table, knob, *pair))]
+    settings = [item.setting for item in table.measured]
+    if found or not ordered(settings, knob):
+        return found
+    return [c for pair in _neighbours_within(table, knob) if (c := contrast(table, knob, *pair))]
+
+
+def _neighbours_within(table: Table, knob: str) -> list[tuple[Value, Value]]:
+    """Pairs of numbers that follow each other among settings equal in all other knobs."""
+    picture = knob in table.picture_knobs
+    rows = table.looks if picture else [item.setting for item in table.measured]
+    groups: dict[Setting, list[Setting]] = {}
+    for row in rows:
+        if knob in row:
+            groups.setdefault(_without(row, knob), []).append(row)
+    pairs: dict[tuple[Value, Value], None] = {}
+    for group in groups.values():
+        values = distinct(group, knob)
+        pairs.update(dict.fromkeys(zip(values, values[1:], strict=False)))
+    return sorted(pairs, key=lambda pair: (float(pair[0]), float(pair[1])))
+
+
+def all_contrasts(table: Table) -> list[Contrast]:
+    """Return the contrasts of every knob, matched where possible, else additive."""
+    model = Additive.fit(table)
+    found: list[Contrast] = []
+    for knob in table.knobs():
+        rows = matched_pairs(table, knob)
+        if not rows and knob in table.picture_knobs:
+            rows = additive_pairs(table, model, knob)
+        found += rows
+    return found
+
+
+def additive_pairs(table: Table, model: Additive | None, knob: str) -> list[Contrast]:
+    """Return the additive contrasts of neighbouring levels."""
+    steps = levels(table.looks, knob)
+    if ordered(table.looks, knob):
+        pairs = list(zip(steps, steps[1:], strict=False))
+    else:
+        base = [s for s in steps if value_key(s.label) == value_key(table.default.get(knob))]
+        pairs = [(base[0], step) for step in steps if step is not base[0]] if base else []
+    return [c for pair in pairs if (c := additive_contrast(table, model, knob, *pair))]
+
+
+def _without(setting: Setting, knob: str) -> Setting:
+    return Setting({name: value for name, value in setting.items() if name != knob})

@@ -1,0 +1,142 @@
+"""How seconds and memory change with a knob.
+
+Where settings differ in the knob alone, their ratios are averaged geometrically. Else a model that
+adds every knob's amount to the logarithm of the cost (so that effects multiply) is fitted by least
+squares; numbers enter as their logarithm and its square where they take many values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ldmopt.contracts import Setting, Value
+from ldmopt.distill.saddlepoint import Floats, student_tail
+from ldmopt.distill.table import Table, distinct, ordered, value_key
+
+FEWEST_PAIRS = 3
+"""Pairs from which on their ratios are tested; fewer tell what was seen, not that it holds."""
+
+MANY_VALUES = 5
+LEAST_DEVIATION = 1e-3
+"""Logarithms of costs are not trusted to vary less than this, however alike a few of them are."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How a cost changes: the geometric mean of ratios, and the p value of no change.
+
+    ``pairs`` counts settings that differ in the knob alone; 0 where the additive model tells.
+    """
+
+    ratio: float
+    p: float
+    pairs: int
+
+
+def cost_ratios(
+    table: Table, knob: str, start: Sequence[Value], end: Sequence[Value]
+) -> tuple[Ratio | None, Ratio | None]:
+    """Return how seconds and memory change from one group of values to another."""
+    before, after = ({value_key(value) for value in group} for group in (start, end))
+    groups: dict[Setting, tuple[list[int], list[int]]] = {}
+    for index, item in enumerate(table.measured):
+        key = value_key(item.setting.get(knob))
+        for side, keys in enumerate((before, after)):
+            if key in keys:
+                rest = item.setting.only(frozenset(item.setting) - {knob})
+                groups.setdefault(rest, ([], []))[side].append(index)
+    pairs = [group for group in groups.values() if group[0] and group[1]]
+    seconds = [item.point.seconds for item in table.measured]
+    memory = [item.point.peak_memory_bytes for item in table.measured]
+    if pairs:
+        return _of_pairs(seconds, pairs), _of_pairs(memory, pairs)
+    values = (_middle(start), _middle(end))
+    return _of_model(table, seconds, knob, values), _of_model(table, memory, knob, values)
+
+
+def _middle(values: Sequence[Value]) -> Value:
+    return values[len(values) // 2]
+
+
+def _of_pairs(
+    costs: Sequence[float | None], pairs: Sequence[tuple[list[int], list[int]]]
+) -> Ratio | None:
+    """Geometric mean of after / before, with a t test of its logarithm over the pairs."""
+    logs = []
+    for before, after in pairs:
+        old = [c for i in before if (c := costs[i])]
+        new = [c for i in after if (c := costs[i])]
+        if old and new:
+            logs.append(math.log(float(np.median(new)) / float(np.median(old))))
+    if not logs:
+        return None
+    mean, p = sum(logs) / len(logs), 1.0
+    if len(logs) >= FEWEST_PAIRS:
+        error = max(float(np.std(logs, ddof=1)), LEAST_DEVIATION) / math.sqrt(len(logs))
+        p = 2 * student_tail(abs(mean) / error, len(logs) - 1)
+    return Ratio(math.exp(mean), p, len(logs))
+
+
+def _of_model(
+    table: Table, costs: Sequence[float | None], knob: str, values: tuple[Value, Value]
+) -> Ratio | None:
+    """The additive model's answer, or None where the settings cannot tell it."""
+    known = [i for i, cost in enumerate(costs) if cost]
+    settings = [table.measured[i].setting for i in known]
+    if not settings:
+        return None
+    design = Design(settings)
+    matrix = design(settings)
+    logs = np.log([c for c in costs if c])
+    base = next((s for s in settings if knob in s), None)
+    freedom = len(settings) - int(np.linalg.matrix_rank(matrix))
+    if base is None or freedom < 2:
+        return None
+    inverse = np.linalg.pinv(matrix)
+    ends = design([base.replace({knob: value}) for value in values])
+    weights = ends[1] - ends[0]
+    if not np.allclose(weights @ inverse @ matrix, weights, atol=1e-7):
+        return None
+    residuals = logs - matrix @ (inverse @ logs)
+    deviation = max(math.sqrt(float(residuals @ residuals) / freedom), LEAST_DEVIATION)
+    spread = weights @ inverse
+    error = deviation * math.sqrt(float(spread @ spread))
+    mean = float(spread @ logs)
+    p = 2 * student_tail(abs(mean) / error, freedom) if error > 0 else 1.0
+    return Ratio(math.exp(mean), min(1.0, p), 0)
+
+
+class Design:
+    """Turns settings into rows: one column a value, or two smooth ones for many numbers."""
+
+    def __init__(self, settings: Sequence[Setting]) -> None:
+        """Fix the columns."""
+        self.columns: list[tuple[str, object]] = []
+        for knob in sorted({name for row in settings for name in row}):
+            values = distinct(settings, knob)
+            always = all(knob in row for row in settings)
+            smooth = ordered(settings, knob) and len(values) > MANY_VALUES
+            if smooth and all(float(value) > 0 for value in values):
+                self.columns += [(knob, 1), (knob, 2)]
+                self.columns += [] if always else [(knob, "there")]
+            else:
+                self.columns += [(knob, value_key(v)) for v in (values[1:] if always else values)]
+
+    def __call__(self, settings: Sequence[Setting]) -> Floats:
+        """Return settings x (1 + columns)."""
+        return np.array([[1.0, *(_cell(row, *c) for c in self.columns)] for row in settings])
+
+
+def _cell(row: Setting, knob: str, column: object) -> float:
+    """One feature of one setting."""
+    if knob not in row:
+        return 0.0
+    if column == "there":
+        return 1.0
+    if isinstance(column, int):
+        return math.log(float(row[knob])) ** column
+    return float(value_key(row[knob]) == column)

@@ -1,0 +1,152 @@
+"""Where going on gains nothing, and which values cannot be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ldmopt.contracts import Value
+from ldmopt.distill.additive import Additive, Level, levels
+from ldmopt.distill.contrasts import Contrast, additive_contrast, contrast
+from ldmopt.distill.costs import cost_ratios
+from ldmopt.distill.effects import NOTICEABLE, Rules
+from ldmopt.distill.intervals import holm
+from ldmopt.distill.table import Table, distinct, ordered, value_key
+
+CLOSE = 0.1
+"""Values are called equivalent only where any difference of this size is excluded."""
+
+
+def plateaus(table: Table, rules: Rules) -> list[dict[str, Any]]:
+    """Return rulebook.json's ``plateaus``: at most one for each numeric picture knob.
+
+    From the largest value downwards, each value is compared with the largest one; the plateau
+    begins at the last value from which the way up changes the win rate by less than the margin,
+    either way. Testing stops at the first value that fails, so the order itself pays for the many
+    tests.
+    """
+    found = []
+    model = Additive.fit(table)
+    for knob in _numeric(table):
+        last: Contrast | None = None
+        steps = levels(table.looks, knob)
+        for step in reversed(steps[:-1]):
+            to_top = _compare(table, model, knob, step, steps[-1])
+            if to_top is None or not _flat(to_top, rules):
+                break
+            last = to_top
+        if last is not None and last.seconds and last.seconds.ratio > 1.0 + NOTICEABLE:
+            found.append(_plateau(last, rules))
+    return found
+
+
+def _flat(found: Contrast, rules: Rules) -> bool:
+    """Whether a change of the margin or more is excluded."""
+    interval = found.interval(rules.confidence)
+    return interval.low > 0.5 - rules.margin and interval.high < 0.5 + rules.margin
+
+
+def _plateau(found: Contrast, rules: Rules) -> dict[str, Any]:
+    interval = found.interval(rules.confidence)
+    return {
+        "knob": found.knob,
+        "beyond": found.start,
+        "given": found.given(),
+        "win_rate": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "seconds_ratio": found.seconds.ratio if found.seconds else None,
+        "evidence": {"to": found.end, "basis": found.basis, "pairs": len(found.contexts)},
+    }
+
+
+def _numeric(table: Table) -> list[str]:
+    return [k for k in table.knobs() if k in table.picture_knobs and ordered(table.looks, k)]
+
+
+def _compare(
+    table: Table, model: Additive | None, knob: str, start: Level, end: Level
+) -> Contrast | None:
+    """Matched where some settings are, else by the additive model."""
+    matched = contrast(table, knob, start.label, end.label)
+    return matched or additive_contrast(table, model, knob, start, end)
+
+
+def equivalent(table: Table, rules: Rules) -> list[dict[str, Any]]:
+    """Return rulebook.json's ``equivalent``: values that cannot be told apart pairwise.
+
+    For knobs of the picture: no pair differs after Holm's correction, and every difference of
+    `CLOSE` or more is excluded, else nothing is claimed. Knobs that leave the picture as it is
+    are equivalent in it by what the study's probe found.
+    """
+    model = Additive.fit(table)
+    found = []
+    for knob in table.knobs():
+        if knob in table.picture_knobs:
+            if not ordered(table.looks, knob):
+                found += _groups(table, model, knob, rules)
+        else:
+            rows = [item.setting for item in table.measured]
+            values = distinct(rows, knob)
+            if len(values) > 1:
+                evidence = {"basis": "the pictures are the same within the probe's tolerance"}
+                found.append(_entry(table, knob, values, evidence))
+    return found
+
+
+def _groups(table: Table, model: Additive | None, knob: str, rules: Rules) -> list[dict[str, Any]]:
+    """Disjoint groups, grown from the best value downwards."""
+    steps = levels(table.looks, knob)
+    pairs = [(a, b) for i, a in enumerate(steps) for b in steps[i + 1 :]]
+    told = [(a, b, c) for a, b in pairs if (c := _compare(table, model, knob, a, b))]
+    adjusted = holm([c.interval(rules.confidence).p for _, _, c in told])
+    close: dict[frozenset[tuple[str, object]], Contrast] = {}
+    for (a, b, found), p in zip(told, adjusted, strict=True):
+        interval = found.interval(rules.confidence)
+        if p > rules.alpha and interval.low > 0.5 - CLOSE and interval.high < 0.5 + CLOSE:
+            close[frozenset((value_key(a.label), value_key(b.label)))] = found
+    entries, left = [], [step.label for step in steps]
+    while left:
+        group = [left.pop(0)]
+        for value in list(left):
+            if all(frozenset((value_key(value), value_key(v))) in close for v in group):
+                group.append(value)
+                left.remove(value)
+        if len(group) > 1:
+            entries.append(_entry(table, knob, group, _group_evidence(group, close, rules)))
+    return entries
+
+
+def _group_evidence(
+    group: Sequence[Value], close: dict[frozenset[tuple[str, object]], Contrast], rules: Rules
+) -> dict[str, Any]:
+    """The widest limits of any pair in the group."""
+    keys = {value_key(value) for value in group}
+    inside = [c.interval(rules.confidence) for pair, c in close.items() if pair <= keys]
+    return {
+        "basis": next(c.basis for pair, c in close.items() if pair <= keys),
+        "low": min(i.low for i in inside),
+        "high": max(i.high for i in inside),
+        "pairs": len(inside),
+    }
+
+
+def _entry(
+    table: Table, knob: str, values: Sequence[Value], evidence: dict[str, Any]
+) -> dict[str, Any]:
+    """Name the value that costs the fewest seconds, each compared with the first."""
+    ratios = [1.0]
+    for value in values[1:]:
+        seconds, _ = cost_ratios(table, knob, [values[0]], [value])
+        ratios.append(seconds.ratio if seconds else float("inf"))
+    cheapest = values[int(np.argmin(ratios))]
+    told = {str(v): r for v, r in zip(values, ratios, strict=True) if np.isfinite(r)}
+    return {
+        "knob": knob,
+        "values": list(values),
+        "cheapest": cheapest,
+        "given": {},
+        "evidence": {**evidence, "seconds_ratio_to_first": told},
+    }
