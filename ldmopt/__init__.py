@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ldmopt.apply import generate, lint, read_setting, write_picture
     from ldmopt.contracts import Block, Cost, Picture, Preference, Quality, Score, Setting
     from ldmopt.errors import GenerationError, LdmoptError, UserError
-    from ldmopt.preview import doctor, plan
     from ldmopt.knob import Context, Knob, Space, Stage, build_space, knob
+    from ldmopt.preview import doctor, plan
     from ldmopt.rulebook import Recommendation, Rulebook
     from ldmopt.study.output import distill_run as distill
     from ldmopt.study.spec import StudySpec, read_spec

@@ -56,8 +56,8 @@ class Bench:
         self._folder = folder
         self._space = space
         self._on_picture = on_picture
-        self._pictures: dict[tuple[str, Block], str] = {}
-        self._costs: dict[tuple[str, Block], Cost] = {}
+        self._shared: dict[tuple[str, Block], str] = {}
+        self._own: dict[tuple[str, Block], tuple[str, Cost]] = {}
         self._memory: dict[str, Cost] = {}
         self.spent_seconds = 0.0
         self._seen_seconds = host.busy_seconds
@@ -70,8 +70,8 @@ class Bench:
             self._memory[line["memory"]] = Cost.from_dict(line["cost"])
         elif "digest" in line:
             setting, block = Setting(line["setting"]), Block(line["prompt"], line["seed"])
-            self._pictures[self._space.picture(setting).json(), block] = line["digest"]
-            self._costs[setting.json(), block] = Cost.from_dict(line["cost"])
+            self._shared.setdefault((self._space.picture(setting).json(), block), line["digest"])
+            self._own[setting.json(), block] = line["digest"], Cost.from_dict(line["cost"])
 
     def _append(self, line: dict[str, Any]) -> None:
         busy = self._host.busy_seconds
@@ -98,16 +98,16 @@ class Bench:
         Raises:
             GenerationError: the setting gives no usable picture.
         """
-        key = self._space.picture(setting).json()
+        whole, part = setting.json(), self._space.picture(setting).json()
 
-        def made(block: Block) -> bool:
-            return (setting.json(), block) in self._costs or (
-                not anew and (key, block) in self._pictures
-            )
+        def found(block: Block) -> str | None:
+            own = self._own.get((whole, block))
+            if own is not None:
+                return own[0]
+            return None if anew else self._shared.get((part, block))
 
-        missing = [block for block in blocks if not made(block)]
-        self._generate(setting, missing)
-        return [self._pictures[key, block] for block in blocks]
+        self._generate(setting, [block for block in blocks if found(block) is None])
+        return [digest for digest in map(found, blocks) if digest is not None]
 
     def _generate(self, setting: Setting, blocks: Sequence[Block]) -> None:
         if not blocks:
@@ -146,8 +146,8 @@ class Bench:
 
     def costs(self, setting: Setting, blocks: Sequence[Block]) -> list[Cost]:
         """Return the costs of the pictures that this very setting made in these blocks."""
-        found = (self._costs.get((setting.json(), block)) for block in blocks)
-        return [cost for cost in found if cost is not None]
+        found = (self._own.get((setting.json(), block)) for block in blocks)
+        return [own[1] for own in found if own is not None]
 
     def memory(self, setting: Setting) -> Cost:
         """Return the memory reading of (execution, size, guided or not).

@@ -174,9 +174,9 @@ def prompts_of(spec: StudySpec) -> tuple[list[str], list[str]]:
     if isinstance(wanted.source, list):
         found = wanted.source
     elif wanted.source == "scenes":
-        from ldmopt.miniature import prompts
+        from ldmopt.miniature.scenes import captions
 
-        found = prompts(need)
+        found = [caption for caption, _ in captions(need)]
     elif Path(wanted.source).is_file():
         lines = Path(wanted.source).read_text(encoding="utf-8").splitlines()
         found = [line.strip() for line in lines if line.strip()]

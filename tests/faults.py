@@ -1,0 +1,77 @@
+"""A knob that breaks the pipeline on purpose: real faults for the tests, in a child process."""
+
+import os
+import resource
+import signal
+import time
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+
+from ldmopt.knob import Choice, Stage, knob
+
+KINDS = ("none", "abort", "killed", "hang", "nan", "black", "memory", "raise")
+
+
+@contextmanager
+def _fault(pipeline, kind):
+    decode = pipeline.vae.decode
+
+    def broken(picture):
+        decode(picture)
+        if kind == "abort":
+            os.abort()
+        if kind == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "hang":
+            time.sleep(3600)
+        if kind == "memory":
+            limit = 2**31
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            np.ones(2 * limit, dtype=np.uint8)
+        if kind == "raise":
+            raise RuntimeError("shapes do not match")
+        return np.full_like(picture, np.nan if kind == "nan" else 0.0)
+
+    pipeline.vae.decode = broken
+    try:
+        yield
+    finally:
+        pipeline.vae.decode = decode
+
+
+@knob(
+    space=Choice(KINDS), default="none", stage=Stage.EDIT, changes_picture=True,
+    touches={"vae"},
+)
+def fault(plan, value):
+    """Breaks on purpose."""
+    if value != "none":
+        plan.edits.append(partial(_fault, kind=value))
+
+
+@contextmanager
+def _watched(pipeline, path):
+    forward = pipeline.text_encoder.forward
+
+    def watched(*args, **kwargs):
+        with open(path, "a") as file:
+            file.write(f"{args[0] if args else ''}\n")
+        return forward(*args, **kwargs)
+
+    pipeline.text_encoder.forward = watched
+    try:
+        yield
+    finally:
+        pipeline.text_encoder.forward = forward
+
+
+@knob(
+    space=Choice(("off", "on")), default="off", stage=Stage.EDIT, changes_picture=True,
+    touches={"text"},
+)
+def watch(plan, value):
+    """Writes each prompt that the stand-in is given to the file that WATCH_FILE names."""
+    if value == "on":
+        plan.edits.append(partial(_watched, path=os.environ["WATCH_FILE"]))

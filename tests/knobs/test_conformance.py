@@ -1,0 +1,19 @@
+"""Every value of every knob, on the real miniature."""
+
+import pytest
+
+from ldmopt.knob import all_knobs
+from ldmopt.testing import check_knob, knob_values, open_worker
+
+CASES = [(name, value) for name in all_knobs() for value in knob_values(name)]
+
+
+@pytest.fixture(scope="module")
+def worker():
+    return open_worker("miniature")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "value"), CASES)
+def test_conformance(worker, name, value):
+    check_knob(worker, name, value)

@@ -1,0 +1,52 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ldmopt.contracts import Block, BlockWin, Calls, Cost, Picture, Quality, Setting
+
+values = st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8))
+settings = st.dictionaries(st.text(min_size=1, max_size=8), values, max_size=5)
+
+
+@given(settings)
+def test_settings_are_equal_whatever_the_order(data):
+    backwards = dict(reversed(list(data.items())))
+    assert Setting(data) == Setting(backwards)
+    assert hash(Setting(data)) == hash(Setting(backwards))
+    assert Setting(json.loads(Setting(data).json())) == Setting(data)
+
+
+def test_settings_cannot_be_changed():
+    setting = Setting(steps=4)
+    with pytest.raises(TypeError):
+        setting["steps"] = 5  # type: ignore[index]
+    assert setting.replace({"steps": 5}) == Setting(steps=5)
+    assert setting == Setting(steps=4)
+
+
+def test_digest_depends_on_shape_and_pixels_only():
+    block = Block("a", 0)
+    pixels = np.arange(2 * 8 * 3, dtype=np.uint8)
+    wide, tall = Picture(pixels.reshape(2, 8, 3), block), Picture(pixels.reshape(8, 2, 3), block)
+    assert wide.digest != tall.digest
+    assert wide.digest == Picture(pixels.reshape(2, 8, 3), Block("b", 1), b"x").digest
+
+
+def test_digest_is_the_published_one():
+    import hashlib
+
+    pixels = np.full((1, 2, 3), 7, np.uint8)
+    wanted = hashlib.sha256(b"\2\0\0\0\1\0\0\0" + b"\7" * 6).hexdigest()
+    assert Picture(pixels, Block("", 0)).digest == wanted
+
+
+def test_cost_and_quality_survive_json():
+    cost = Cost(1.5, 1.5, {"denoise": 1.5}, {"guided": Calls(4, 1.0), "step": Calls(4, 0.1)}, 7)
+    assert Cost.from_dict(json.loads(json.dumps(cost.to_dict()))) == cost
+    assert cost.network_evaluations == 4
+    assert Cost.from_dict({**cost.to_dict(), "of_a_later_version": 1}) == cost
+    quality = Quality(0.6, 0.5, 0.7, (BlockWin("a", 1, 0.6),))
+    assert Quality.from_dict(json.loads(json.dumps(quality.to_dict()))) == quality
