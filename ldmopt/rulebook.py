@@ -126,7 +126,7 @@ class Rulebook:
         """
         file = Path(path)
         text = json.dumps(self.data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        replace_text(file, text)
+        replace_file(file, text.encode())
 
     @property
     def recommendations(self) -> list[Recommendation]:
@@ -209,8 +209,8 @@ def validate(path: str | os.PathLike[str]) -> None:
     Rulebook.read(path)
 
 
-def replace_text(file: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a temporary file beside it, then a rename.
 
     Raises:
         UserError: it cannot be written; an older file stays as it was.
@@ -218,8 +218,8 @@ def replace_text(file: Path, text: str) -> None:
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)

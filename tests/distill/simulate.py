@@ -112,11 +112,11 @@ class Study:
     def confirm(self, setting: Setting) -> Confirmation:
         """Measure again on the held-out prompts."""
         blocks = self.wins(setting, held_out=True)
-        costs = [cost(setting, self.rng) for _ in blocks]
+        costs = sorted((cost(setting, self.rng) for _ in blocks), key=lambda c: c.seconds)
         seconds = median_interval([c.seconds for c in costs])
         pictures = tuple(digest("held", setting, b.prompt, b.seed) for b in blocks)
         return Confirmation(
-            setting, costs[0], seconds.low, seconds.high, win_rate(blocks), pictures
+            setting, costs[len(costs) // 2], seconds.low, seconds.high, win_rate(blocks), pictures
         )
 
 

@@ -1,0 +1,1 @@
+"""What becomes of a rulebook outside: one file a format."""

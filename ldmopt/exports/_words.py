@@ -1,0 +1,72 @@
+"""Figures and settings in the same words everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ldmopt.rulebook import memory_text
+
+
+def win_text(figures: Mapping[str, Any]) -> str:
+    """``0.58 [0.52, 0.64]``."""
+    return f"{figures['win_rate']:.2f} [{figures['low']:.2f}, {figures['high']:.2f}]"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Three figures and the unit."""
+    return "not measured" if seconds is None else f"{_figures(seconds)} s"
+
+
+def bytes_text(size: float | None) -> str:
+    """GB or MB, or that it is unknown."""
+    return "not measured" if size is None else memory_text(size)
+
+
+def times_text(ratio: float | None) -> str:
+    """``x0.29``: a cost relative to another."""
+    return "" if ratio is None else f"×{ratio:.2f}"
+
+
+def speed_text(seconds: float | None, default: float | None) -> str:
+    """How much faster or slower than the default."""
+    if not seconds or not default:
+        return ""
+    ratio = default / seconds
+    if 0.98 <= ratio <= 1.02:
+        return "as fast"
+    return f"{ratio:.1f}× faster" if ratio > 1 else f"{1 / ratio:.1f}× slower"
+
+
+def setting_text(setting: Mapping[str, Any], default: Mapping[str, Any] | None = None) -> str:
+    """``sampler unipc, steps 8``; with a default, only what differs from it."""
+    shown = differing(setting, default) if default is not None else dict(setting)
+    return ", ".join(f"{name} {value}" for name, value in shown.items()) or "as the default"
+
+
+def differing(setting: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs in which a setting differs from the default; dropped ones read ``-``."""
+    changed = {name: v for name, v in setting.items() if default.get(name) != v}
+    return changed | {name: "-" for name in default if name not in setting}
+
+
+def condition_text(when: Mapping[str, Any]) -> str:
+    """``sampler lms, steps up to 8``."""
+    return ", ".join(f"{name} {_condition(value)}" for name, value in when.items())
+
+
+def _condition(value: object) -> str:
+    if isinstance(value, Mapping):
+        low, high = value.get("min"), value.get("max")
+        if low is None:
+            return f"up to {high}"
+        return f"from {low}" if high is None else f"{low} to {high}"
+    if isinstance(value, list):
+        return " or ".join(map(str, value))
+    return str(value)
+
+
+def _figures(value: float) -> str:
+    """Three significant figures without an exponent."""
+    text = f"{value:.3g}"
+    return f"{value:.0f}" if "e" in text and value > 1 else text
