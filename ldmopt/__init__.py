@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ldmopt.apply import generate, lint, read_setting, write_picture
     from ldmopt.contracts import Block, Cost, Picture, Preference, Quality, Score, Setting
     from ldmopt.errors import GenerationError, LdmoptError, UserError
-    from ldmopt.knob import Context, Knob, Space, Stage, build_space, knob
+    from ldmopt.knob import Context, Knob, Space, Stage, build_space
     from ldmopt.preview import doctor, plan
     from ldmopt.rulebook import Recommendation, Rulebook
     from ldmopt.study.output import distill_run as distill
@@ -31,7 +31,7 @@ _HOMES = {
     "Score": "contracts", "Setting": "contracts", "Space": "knob", "Stage": "knob",
     "StudySpec": "study.spec", "UserError": "errors", "build_space": "knob",
     "distill": "study.output:distill_run", "doctor": "preview", "fit": "study.taste:fit_run",
-    "generate": "apply", "knob": "knob", "labels_export": "study.taste",
+    "generate": "apply", "labels_export": "study.taste",
     "labels_import": "study.taste", "lint": "apply", "plan": "preview", "read_setting": "apply",
     "read_spec": "study.spec", "rescore": "study.taste", "run": "study.stages",
     "write_picture": "apply",
@@ -40,7 +40,7 @@ _HOMES = {
 __all__ = [
     "Block", "Context", "Cost", "GenerationError", "Knob", "LdmoptError", "Picture",
     "Preference", "Quality", "Recommendation", "Rulebook", "Score", "Setting", "Space", "Stage",
-    "StudySpec", "UserError", "build_space", "distill", "doctor", "fit", "generate", "knob",
+    "StudySpec", "UserError", "build_space", "distill", "doctor", "fit", "generate",
     "labels_export", "labels_import", "lint", "plan", "read_setting", "read_spec", "rescore",
     "run", "write_picture",
 ]

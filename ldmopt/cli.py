@@ -86,7 +86,7 @@ def plan(
 @app.command()
 def rulebook(run: Run, as_json: Json = False) -> None:
     """Distill a run's rulebook anew."""
-    from ldmopt import distill
+    from ldmopt.study.output import distill_run as distill
     from ldmopt.display import recommendations_table
 
     found = distill(run)
@@ -268,7 +268,10 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as ended:
+        # typer turns an interrupt into this exit code without a word.
+        if isinstance(ended, SystemExit) and ended.code != 130:
+            raise
         print("interrupted; what was finished is kept: run the same command to go on",
               file=sys.stderr)
         sys.exit(130)

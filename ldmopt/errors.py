@@ -36,7 +36,8 @@ class GenerationError(LdmoptError):
 def did_you_mean(wrong: object, known: Iterable[str]) -> str:
     """Return a hint such as `` (did you mean 'euler'?)``, or all names when none is near."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(wrong).lower(), names, n=1, cutoff=0.5)
+    plain = str(wrong).lower().replace("++", "pp").replace(" ", "_")
+    near = difflib.get_close_matches(plain, names, n=1, cutoff=0.5)
     if near:
         return f" (did you mean {near[0]!r}?)"
     return f" (known: {', '.join(names)})" if names else ""
