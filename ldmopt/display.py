@@ -56,7 +56,9 @@ def _panel(state: State) -> Group:
     budget = f" of {state.budget_seconds:.0f}" if state.budget_seconds else ""
     counts = Text(f"{state.trials}{wanted} trials   {state.spent_seconds:.0f}{budget} device "
                   f"seconds   {state.pictures} pictures made")
-    parts: list[Any] = [head, ProgressBar(total=1.0, completed=share(state), width=60), counts]
+    bar = Table.grid()
+    bar.add_row(ProgressBar(total=1.0, completed=share(state), width=60))
+    parts: list[Any] = [head, bar, counts]
     if state.front:
         parts.append(front_table(state.front, state.default))
     return Group(*parts)
@@ -110,13 +112,16 @@ def recommendations_table(data: Mapping[str, Any]) -> Table:
     seconds = default["cost"].get("seconds")
     table.add_row("default", "0.50", f"{seconds:.3f}" if seconds else "-",
                   megabytes(default["cost"].get("peak_memory_bytes")), words(base), style="dim")
+    same: dict[str, list[dict[str, Any]]] = {}
     for item in data["recommendations"]:
+        same.setdefault(str(item["setting"]), []).append(item)
+    for items in same.values():
+        item = items[0]
         quality, cost = item["quality"], item["cost"]
         changed = {k: v for k, v in item["setting"].items() if base.get(k) != v}
         table.add_row(
-            item["id"],
-            f"{quality['win_rate']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}]".replace(
-                "[", r"\["),
+            "\n".join(item["id"] for item in items),
+            rf"{quality['win_rate']:.2f} \[{quality['low']:.2f}, {quality['high']:.2f}]",
             f"{cost['seconds']:.3f}",
             megabytes(cost["peak_memory_bytes"]),
             words(changed) or "the default",

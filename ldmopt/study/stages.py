@@ -119,6 +119,13 @@ class Work:
         """Return all that distillation needs."""
         return read_evidence(self.session.folder, self.session.spec, self.study)
 
+    def changes(self, setting: Setting) -> str:
+        """Return in words how a setting differs from the default."""
+        default = self.session.space.default
+        changed = (f"{name}={value}" for name, value in setting.items()
+                   if default.get(name) != value)
+        return " ".join(changed) or "the default"
+
     def tell(self, stage: str, doing: str) -> list[Trial]:
         """Show where the study is."""
         trials = records.finished(self.study)
@@ -216,7 +223,7 @@ def search(work: Work) -> None:
         setting = work.session.space.canonical(suggest(trial, work.session.space))
         repeats = repeats + 1 if setting in known else 0
         if setting not in known:
-            work.tell("search", str(setting))
+            work.tell("search", work.changes(setting))
         try_setting(work, trial, setting, known.get(setting))
         known = {trial.setting: trial for trial in records.finished(work.study)}
     work.tell("search", "")
@@ -294,7 +301,7 @@ def confirm(work: Work) -> None:
     for setting in [session.space.default, *(s for s in wanted if s != session.space.default)]:
         if setting in done:
             continue
-        work.tell("confirm", str(setting))
+        work.tell("confirm", work.changes(setting))
         try:
             done[setting] = confirmed(session, setting)
         except GenerationError as error:
