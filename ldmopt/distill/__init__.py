@@ -49,8 +49,8 @@ def distill(
     """
     if not 0.0 < margin < 0.5:
         raise UserError(f"margin must be above 0 and below 0.5, got {margin}")
-    if not 0.5 <= confidence <= 0.9999:
-        raise UserError(f"confidence must be within 0.5 and 0.9999, got {confidence}")
+    if not 0.5 <= confidence <= 0.99:
+        raise UserError(f"confidence must be within 0.5 and 0.99, got {confidence}")
     if evidence.default not in evidence.confirmations:
         raise UserError(
             f"study {evidence.study!r} has not measured its default on held-out prompts yet: "

@@ -8,12 +8,13 @@ the model's own error, from its residuals, is then added to that of sampling pro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ldmopt.contracts import Setting, Value
-from ldmopt.distill.additive import Additive, Level, levels
+from ldmopt.distill.additive import MOST_LEVELS, Additive, Level, levels
 from ldmopt.distill.costs import Ratio, cost_ratios
 from ldmopt.distill.intervals import Interval, difference_interval
 from ldmopt.distill.saddlepoint import Floats
@@ -167,15 +168,25 @@ def _neighbours_within(table: Table, knob: str) -> list[tuple[Value, Value]]:
 
 
 def all_contrasts(table: Table) -> list[Contrast]:
-    """Return the contrasts of every knob, matched where possible, else additive."""
+    """Return the contrasts of every knob, matched where possible, else additive.
+
+    A number of many values (a sampler's proposals, not a grid) is matched by chance only: where
+    no pair of values was met twice, groups of values are compared by the additive model instead.
+    """
     model = Additive.fit(table)
     found: list[Contrast] = []
     for knob in table.knobs():
         rows = matched_pairs(table, knob)
-        if not rows and knob in table.picture_knobs:
-            rows = additive_pairs(table, model, knob)
+        if knob in table.picture_knobs and (not rows or _by_chance(table, knob, rows)):
+            rows = additive_pairs(table, model, knob) or rows
         found += rows
     return found
+
+
+def _by_chance(table: Table, knob: str, rows: Sequence[Contrast]) -> bool:
+    """Whether matched pairs of a number are single accidents."""
+    many = len(distinct(table.looks, knob)) > MOST_LEVELS + 1
+    return many and ordered(table.looks, knob) and all(len(c.contexts) < 2 for c in rows)
 
 
 def additive_pairs(table: Table, model: Additive | None, knob: str) -> list[Contrast]:

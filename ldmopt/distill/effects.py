@@ -24,7 +24,7 @@ class Rules:
     Attributes:
         confidence: of intervals.
         margin: of "not worse".
-        alpha: chance of any false verdict among all effects together.
+        alpha: chance of any false verdict among all effects together; half of it for ``depends``.
     """
 
     confidence: float
@@ -49,7 +49,7 @@ def effects(
     costs = [i for i, c in enumerate(contrasts) if c.basis == SAME_PICTURE]
     adjusted = dict(zip(looks, holm([intervals[i].p for i in looks]), strict=True))
     adjusted |= dict(zip(costs, holm([_seconds_p(contrasts[i]) for i in costs]), strict=True))
-    parting = splits([contrasts[i] for i in looks], rules.confidence, rules.alpha)
+    parting = splits([contrasts[i] for i in looks], rules.confidence, rules.alpha / 2.0)
     rows = []
     for index, (contrast, interval) in enumerate(zip(contrasts, intervals, strict=True)):
         family = len(looks) if index in looks else len(costs)

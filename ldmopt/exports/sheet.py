@@ -75,7 +75,7 @@ def _draw(columns: Sequence[Column], prompts: Sequence[str]) -> Image:
     from PIL import Image, ImageDraw
 
     heads = [_head(column, columns[0]) for column in columns]
-    head_height = 44 + 20 * max(len(lines) for lines in heads)
+    head_height = 54 + 20 * max(len(lines) for lines in heads)
     width = 2 * EDGE + CAPTION + len(columns) * (CELL + GAP)
     height = 2 * EDGE + head_height + len(prompts) * (CELL + GAP)
     sheet = Image.new("RGB", (width, height), PAPER)
@@ -86,6 +86,7 @@ def _draw(columns: Sequence[Column], prompts: Sequence[str]) -> Image:
         for row, pixels in enumerate(column.pictures):
             top = EDGE + head_height + row * (CELL + GAP)
             _paste(sheet, pixels, left, top)
+    pen.text((EDGE, EDGE + 38), "same prompt and seed\nacross each row", SOFT, _font(13))
     for row, prompt in enumerate(prompts):
         _write_prompt(pen, EDGE + head_height + row * (CELL + GAP), prompt)
     return sheet

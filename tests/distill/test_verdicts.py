@@ -1,0 +1,114 @@
+"""Verdicts in simulated studies: rarely wrong where nothing is, right where something is planted.
+
+Longer runs of the same (100-250 studies a cell, 24 and 8 prompts, grids and random settings, wins
+of 0 and 1 and in between) gave a false "worth it", "harmful" or "avoid" in 0-3.5 % of studies, and
+found planted effects of 10 points in 20 of 20 studies of 60 prompts x 2 seeds x 40 pairs, of
+either kind.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from ldmopt.contracts import Setting
+from ldmopt.distill import avoid, effects, table
+from ldmopt.distill.contrasts import ADDITIVE, MATCHED, all_contrasts
+
+from .simulate import Study, grid
+
+RULES = effects.Rules(0.95, 0.05, 0.025)
+STUDIES = 30
+
+
+def rules_of(study, settings):
+    evidence = study.evidence(settings)
+    made = table.build(evidence)
+    found = effects.effects(all_contrasts(made), RULES, {})
+    return found, avoid.avoid(evidence, made, RULES, {})
+
+
+def small_grid():
+    return grid(["pndm", "ddim", "unipc"], [8, 16, 30, 50], [3.0, 5.0, 7.5])
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_nothing_is_found_where_nothing_is(binary):
+    wrong = 0
+    for number in range(STUDIES):
+        study = Study(24, 2, np.random.default_rng(number), lambda s: 0.0, binary=binary)
+        found, avoided = rules_of(study, small_grid())
+        verdicts = {e["verdict"] for e in found}
+        wrong += bool(avoided or verdicts & {"worth it", "harmful", "depends"})
+    # with 5 % false ones, 6 or more of 30 come up in 3 of 1,000 runs
+    assert wrong <= 5
+
+
+def test_a_planted_effect_leaves_the_other_knobs_alone():
+    wrong = 0
+    for number in range(STUDIES // 2):
+        rng = np.random.default_rng(number)
+        study = Study(24, 2, rng, lambda s: -4 * math.exp(-s["steps"] / 8))
+        found, _ = rules_of(study, small_grid())
+        others = [e for e in found if e["knob"] != "steps"]
+        wrong += any(e["verdict"] in ("worth it", "harmful", "depends") for e in others)
+    assert wrong <= 3
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_planted_effects_of_ten_points_are_found(binary):
+    hits, sizes = 0, []
+    for number in range(4):
+        study = Study(
+            60,
+            2,
+            np.random.default_rng(number),
+            binary=binary,
+            truth=lambda s: 0.29 * (s["sampler"] == "ddim"),
+        )
+        steps, scales = range(5, 45, 5), [1.0, 3.0, 5.0, 7.0, 9.0]
+        found, _ = rules_of(study, grid(["pndm", "ddim"], steps, scales))
+        effect = next(e for e in found if e["knob"] == "sampler")
+        assert effect["evidence"]["pairs"] >= 40
+        hits += effect["verdict"] == "worth it"
+        sizes.append(effect["win_rate"])
+    assert hits == 4
+    assert np.mean(sizes) == pytest.approx(0.6, abs=0.02)
+
+
+def test_it_depends():
+    """More guidance helps one sampler and harms another."""
+
+    def truth(setting):
+        sign = 1 if setting["sampler"] == "ddim" else -1
+        return 0.15 * sign * float(setting["guidance"])
+
+    study = Study(24, 2, np.random.default_rng(0), truth)
+    found, _ = rules_of(study, grid(["pndm", "ddim"], [8, 16, 30], [3.0, 5.0]))
+    effect = next(e for e in found if e["knob"] == "guidance" and e["evidence"]["pairs"] > 3)
+    assert effect["verdict"] == "depends"
+    told = effect["evidence"]["depends_on"]
+    assert told["knob"] == "sampler"
+    sides = {side["when"]["sampler"]: side["win_rate"] for side in told["sides"]}
+    assert sides["pndm"] < 0.5 < sides["not pndm"]
+
+
+def test_random_settings_fall_back_on_the_additive_model():
+    rng = np.random.default_rng(5)
+    settings = [
+        Setting(
+            sampler=str(rng.choice(["pndm", "unipc"])),
+            steps=int(rng.integers(4, 51)),
+            guidance=round(float(rng.uniform(1, 12)), 3),
+            attention="sdpa",
+        )
+        for _ in range(40)
+    ]
+    found, _ = rules_of(Study(24, 2, rng), settings)
+    basis = {e["knob"]: e["evidence"]["basis"] for e in found}
+    assert basis["guidance"] == ADDITIVE
+    assert MATCHED not in [basis["guidance"]]
+    top = max((e for e in found if e["knob"] == "guidance"), key=lambda e: e["from"])
+    assert top["win_rate"] < 0.5
+    assert all(e["low"] <= e["win_rate"] <= e["high"] for e in found)
+    assert all(e["seconds_ratio"] is None or 0.2 < e["seconds_ratio"] < 5 for e in found)
