@@ -18,7 +18,7 @@ from ldmopt.errors import GenerationError, UserError
 from ldmopt.model import STANDIN, Model
 
 LOAD_DEADLINE_SECONDS = 1800.0
-"""How long loading (an ONNX export included) and the warm-up may take."""
+"""How long loading may take, an ONNX export included."""
 
 
 class ProcessHost:
@@ -91,8 +91,8 @@ class ProcessHost:
             "picture": dict(self.picture_part(setting)),
             "blocks": [[block.prompt, block.seed] for block in blocks],
         }
-        answers = self._ask(request, LOAD_DEADLINE_SECONDS, 1 + len(blocks))
-        next(answers)
+        answers = self._ask(request, LOAD_DEADLINE_SECONDS, 2 + len(blocks))
+        next(answers), next(answers)
         for block, (answer, png) in zip(blocks, answers, strict=True):
             yield Picture.from_png(png, block), Cost.from_dict(answer["cost"])
 
@@ -105,7 +105,7 @@ class ProcessHost:
         self._end_child()
         try:
             request = {"op": "memory", "setting": dict(setting)}
-            answer = next(self._ask(request, LOAD_DEADLINE_SECONDS))[0]
+            _, (answer, _) = self._ask(request, LOAD_DEADLINE_SECONDS, 2)
         finally:
             self._end_child()
         return Cost.from_dict(answer["cost"])

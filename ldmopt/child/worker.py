@@ -41,10 +41,11 @@ def work(channel: socket.socket) -> None:
                 continue
             setting = Setting(message["setting"])
             if message["op"] == "memory":
-                wire.send(channel, {"cost": worker.memory(setting).to_dict()})
-                continue
-            pictures = Setting(message["picture"])
-            for answer, data in worker.generate(setting, pictures, message["blocks"]):
+                answers = worker.memory(setting)
+            else:
+                pictures = Setting(message["picture"])
+                answers = worker.generate(setting, pictures, message["blocks"])
+            for answer, data in answers:
                 wire.send(channel, answer, data)
         except OSError:
             return
@@ -116,12 +117,13 @@ class Worker:
     def generate(
         self, setting: Setting, picture: Setting, blocks: list[list[Any]]
     ) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield ``ready``, then a cost with the PNG bytes of each block.
+        """Yield ``loaded``, ``ready`` when warm, then a cost with the PNG bytes of each block.
 
         Raises:
             GenerationError: not-a-number or black pictures, or what loading and running raised.
         """
         plan = self.prepare(setting)
+        yield {"event": "loaded"}, b""
         with self.edited(plan):
             key = self._warmth(setting)
             if key not in self._warm:
@@ -134,8 +136,8 @@ class Worker:
                 text = png.parameters_text(picture, block, self.model.name)
                 yield {"cost": cost.to_dict()}, png.encode(pixels, text)
 
-    def memory(self, setting: Setting) -> Cost:
-        """Read the peak of one picture of two steps: the peak does not depend on steps.
+    def memory(self, setting: Setting) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Yield ``loaded``, then the peak of one picture of two steps: steps do not change it.
 
         To be asked of a fresh child. The libraries are paged in by a tiny computation, the
         baseline is held, the model loaded, a smallest-size picture made; then the peak is reset
@@ -144,13 +146,14 @@ class Worker:
         self._engine(self.plan(setting)).warm_libraries(self.device)
         self.meter.hold_baseline()
         plan = self.prepare(setting)
+        yield {"event": "loaded"}, b""
         with self.edited(plan):
             short = self._with(plan, num_inference_steps=WARMUP_STEPS)
             side = min(64, self.model.native_size)
             self.call(self._with(short, width=side, height=side), Block("", 0))
             self.meter.reset_peak()
             _, cost = self.call(short, Block("", 0))
-            return replace(cost, **self.meter.peak())
+            yield {"cost": replace(cost, **self.meter.peak()).to_dict()}, b""
 
     @contextmanager
     def edited(self, plan: Plan) -> Iterator[None]:

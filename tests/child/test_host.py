@@ -31,13 +31,22 @@ def test_conformance():
 @pytest.mark.parametrize("kind", [kind for kind in faults.KINDS if kind != "none"])
 def test_fault_is_a_failure_with_a_reason_and_the_host_goes_on(kind):
     with closing(open_host(deadline_seconds=1.0)) as host:
-        # The first setting of a child is warmed up, so the fault also meets the load deadline.
         list(host.generate(SETTING, BLOCKS))
         with pytest.raises(GenerationError) as caught:
             list(host.generate(SETTING.replace({"fault": kind}), BLOCKS))
         assert caught.value.kind == EXPECTED[kind]
         assert "\n" not in caught.value.reason
         assert len(list(host.generate(SETTING, BLOCKS))) == 2
+
+
+def test_a_hang_in_the_warm_up_meets_the_deadline_too():
+    with closing(open_host(deadline_seconds=0.5)) as host:
+        with pytest.raises(GenerationError) as caught:
+            list(host.generate(SETTING.replace({"fault": "hang"}), BLOCKS))
+        assert caught.value.kind == "deadline"
+        with pytest.raises(GenerationError) as caught:
+            host.memory(SETTING.replace({"fault": "hang"}))
+        assert caught.value.kind == "deadline"
 
 
 def test_pictures_arrive_one_by_one():
