@@ -78,6 +78,7 @@ class Studio:
         from diffusers.utils import logging as diffusers_logging
 
         diffusers_logging.set_verbosity_error()
+        diffusers_logging.disable_progress_bar()
         pipeline = StableDiffusionPipeline.from_pretrained(
             self.folder,
             safety_checker=None,
