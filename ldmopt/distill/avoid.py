@@ -68,26 +68,32 @@ def _losing(
         and bad[rule.inside].mean() >= PURITY
         and _each_part_matters(rule, means, rules.margin)
     ]
+    rows = {look.json(): row for row, look in enumerate(table.looks)}
+    shown = [
+        (trial, rows[trial.setting.only(evidence.picture_knobs).json()])
+        for trial in evidence.trials
+        if trial.quality and trial.cost and not trial.failure
+    ]
     entries = []
     for index in _cover(found, tried, bad):
         inside = tried[index].inside
         test = mean_interval(pooled[index], rules.confidence)
-        looks = [table.looks[i] for i in np.flatnonzero(inside)]
+        meeting = [trial for trial, row in shown if inside[row]]
+        settings = int(inside.sum())
         entries.append({
             "when": dict(tried[index].when),
             "why": f"its pictures are preferred to the default's only {test.estimate:.0%} of the "
-            f"time [{test.low:.0%}, {test.high:.0%}], over {len(looks)} settings",
+            f"time [{test.low:.0%}, {test.high:.0%}], over {settings} settings",
             "win_rate": test.estimate,
             "low": test.low,
             "high": test.high,
-            "picture": worst_picture(evidence.trials, looks, evidence.picture_knobs),
+            "picture": worst_picture(meeting),
             "evidence": {
-                "settings": len(looks),
+                "settings": settings,
                 "prompts": len(pooled[index]),
                 "p_holm": adjusted[index],
                 "rules_tried": len(tried),
-                "trials": [t.number for t in evidence.trials
-                           if t.quality and t.setting.only(evidence.picture_knobs) in looks],
+                "trials": [trial.number for trial in meeting],
                 "held_out": False,
                 **judged_by,
             },
@@ -164,13 +170,11 @@ def _cover(found: Sequence[int], tried: Sequence[Rule], bad: Mask) -> list[int]:
     return kept
 
 
-def worst_picture(
-    trials: Sequence[Trial], looks: Sequence[Setting], picture_knobs: frozenset[str]
-) -> str | None:
-    """Return the digest of the picture with the lowest win among trials of these looks."""
+def worst_picture(trials: Sequence[Trial]) -> str | None:
+    """Return the digest of the picture with the lowest win among the trials."""
     worst: tuple[float, str] | None = None
     for trial in trials:
-        if not trial.quality or trial.setting.only(picture_knobs) not in looks:
+        if trial.quality is None:
             continue
         if len(trial.pictures) != len(trial.quality.blocks):
             continue

@@ -22,6 +22,9 @@ from ldmopt.distill.table import Table, distinct, ordered, value_key
 
 MATCHED = "settings that differ in this knob alone"
 ADDITIVE = "an additive model of all knobs, since no two settings differ in this one alone"
+GRID_VALUES = 8
+"""Numbers of more values than this are compared in groups."""
+
 SAME_PICTURE = "the knob does not change the picture"
 
 
@@ -170,8 +173,8 @@ def _neighbours_within(table: Table, knob: str) -> list[tuple[Value, Value]]:
 def all_contrasts(table: Table) -> list[Contrast]:
     """Return the contrasts of every knob, matched where possible, else additive.
 
-    A number of many values (a sampler's proposals, not a grid) is matched by chance only: where
-    no pair of values was met twice, groups of values are compared by the additive model instead.
+    A number that took many values was proposed by a sampler rather than laid out as a grid: its
+    pairs are matched by chance only, so groups of values are compared by the additive model.
     """
     model = Additive.fit(table)
     found: list[Contrast] = []
@@ -184,9 +187,10 @@ def all_contrasts(table: Table) -> list[Contrast]:
 
 
 def _by_chance(table: Table, knob: str, rows: Sequence[Contrast]) -> bool:
-    """Whether matched pairs of a number are single accidents."""
-    many = len(distinct(table.looks, knob)) > MOST_LEVELS + 1
-    return many and ordered(table.looks, knob) and all(len(c.contexts) < 2 for c in rows)
+    """Whether a number's matched pairs are accidents, and too many small steps to read."""
+    values = len(distinct(table.looks, knob))
+    single = all(len(c.contexts) < 2 for c in rows)
+    return ordered(table.looks, knob) and values > (MOST_LEVELS + 1 if single else GRID_VALUES)
 
 
 def additive_pairs(table: Table, model: Additive | None, knob: str) -> list[Contrast]:

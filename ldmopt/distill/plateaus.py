@@ -69,8 +69,9 @@ def _numeric(table: Table) -> list[str]:
 def _compare(
     table: Table, model: Additive | None, knob: str, start: Level, end: Level
 ) -> Contrast | None:
-    """Matched where some settings are, else by the additive model."""
-    matched = contrast(table, knob, start.label, end.label)
+    """Matched where single values are and some settings fit, else by the additive model."""
+    single = len(start.members) == len(end.members) == 1
+    matched = contrast(table, knob, start.label, end.label) if single else None
     return matched or additive_contrast(table, model, knob, start, end)
 
 
