@@ -40,7 +40,7 @@ class Shape:
     heads: int = 4
     projection: int = 128
     vae_channels: tuple[int, ...] = (16, 32, 64, 80)
-    latent_channels: int = 8
+    latent_channels: int = 12
     unet_channels: tuple[int, ...] = (96, 128)
     unet_heads: int = 4
     classifier_width: int = 24

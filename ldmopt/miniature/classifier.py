@@ -73,9 +73,16 @@ def roughen(pictures: Tensor, rng: torch.Generator) -> Tensor:
     return moved + 0.1 * amount[1] * noise
 
 
-def fit(job: Job, data: Data) -> Network:
-    """Train the classifier and return it."""
-    torch.manual_seed(job.seed)
+def fit(job: Job, data: Data, name: str = "classifier") -> Network:
+    """Train a classifier and return it.
+
+    Args:
+        job: where checkpoints go.
+        data: the training set.
+        name: ``classifier``, the judge; or ``critic``, another one from another seed, whose maps
+            the autoencoder has to match, so that the judge stays a stranger to the model.
+    """
+    torch.manual_seed(job.seed + (0 if name == "classifier" else 100))
     model = Network(job.scale.shape.classifier_width)
     labels = torch.from_numpy(data.labels)
 
@@ -89,7 +96,8 @@ def fit(job: Job, data: Data) -> Network:
         right = [(x.argmax(1) == truth[:, i]).float().mean() for i, x in enumerate(logits)]
         return torch.stack(parts).sum(), dict(zip(FACTORS, right, strict=True))
 
-    train(job, Recipe("classifier", job.scale.classifier_steps, 2e-3, 50), model, loss)
+    steps = job.scale.classifier_steps if name == "classifier" else job.scale.critic_steps
+    train(job, Recipe(name, steps, 2e-3, 50), model, loss)
     return model
 
 

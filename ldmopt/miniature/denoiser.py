@@ -27,8 +27,12 @@ def fit(
     job: Job, data: Data, pair: Pair, latents: Latents, export: Callable[[dict[str, Tensor]], None]
 ) -> Any:
     """Train the UNet, exporting its averaged weights after every checkpoint; return it."""
+    from diffusers.models.attention_processor import AttnProcessor
+
     torch.manual_seed(job.seed + 2)
     model = architecture.denoiser(job.scale.shape)
+    if job.device.type == "cpu":
+        model.set_attn_processor(AttnProcessor())  # plain attention: its backward is far cheaper
     text = pair.text.to(job.device).eval().requires_grad_(False)
     tokens, empty = torch.from_numpy(data.tokens), torch.from_numpy(data.empty)
     alphas = architecture.scheduler().alphas_cumprod.to(job.device)

@@ -31,17 +31,19 @@ class Scale:
     pictures: int
     captions_each: int
     classifier_steps: int
+    critic_steps: int
     clip_steps: int
     vae_steps: int
     decoder_steps: int
     unet_steps: int
+    picture_batch: int
     small_batch: int
     large_batch: int
     save_seconds: float
 
 
-FULL_SCALE = Scale(FULL, 64_000, 8, 500, 600, 650, 600, 5_600, 64, 192, 45.0)
-SMOKE_SCALE = Scale(SMOKE, 96, 2, 8, 8, 8, 8, 8, 8, 16, 0.0)
+FULL_SCALE = Scale(FULL, 64_000, 8, 500, 190, 900, 6_400, 1_800, 6_000, 8, 64, 192, 45.0)
+SMOKE_SCALE = Scale(SMOKE, 96, 2, 8, 8, 8, 8, 8, 8, 4, 8, 16, 0.0)
 
 
 @dataclass(frozen=True)
