@@ -121,9 +121,12 @@ def choices(rows: Sequence[Confirmed]) -> list[Choice]:
 
 
 def _best(rows: Sequence[Confirmed]) -> Choice:
-    """The highest win rate among settings shown to beat the default; none such, the default."""
+    """The highest win rate whose interval lies above 0.5; none such, the default.
+
+    Whether that also holds after allowing for all settings compared is in ``shown_better``.
+    """
     ranked = sorted(rows, key=lambda row: -row.quality.win_rate)
-    winners = [row for row in ranked if row.better] or [rows[0]]
+    winners = [row for row in ranked if row.quality.low > 0.5] or [rows[0]]
     rest = [row for row in ranked if row is not winners[0]]
     return Choice("best", winners[0], rest[0] if rest else None)
 

@@ -17,7 +17,7 @@ from ldmopt.exports._words import (
 from ldmopt.rulebook import Rulebook
 
 _WISHES = {
-    "best": "the highest win rate that was shown to beat the default",
+    "best": "the highest win rate whose interval lies above 0.50",
     "balanced": "win rate, seconds and memory weighed alike",
     "fastest-not-worse": "the fewest seconds without being worse",
     "smallest": "the least memory without being worse",
@@ -51,11 +51,14 @@ def _headline(data: Mapping[str, Any]) -> Iterator[str]:
     balanced = next((item for item in items if item["id"] == "balanced"), None)
     if balanced and balanced["setting"] != default["setting"]:
         speed = speed_text(balanced["cost"]["seconds"], default["cost"]["seconds"])
-        share = balanced["quality"]["win_rate"]
+        quality = balanced["quality"]
+        if quality["low"] > 0.5 or quality["high"] < 0.5:
+            told = f"are preferred to the default's {quality['win_rate']:.0%} of the time"
+        else:
+            told = f"cannot be told from the default's in quality (win rate {win_text(quality)})"
         yield (
             f"In short: **{setting_text(balanced['setting'], default['setting'])}** gives pictures "
-            f"that are preferred to the default's {share:.0%} of the time, {speed} "
-            f"({seconds_text(balanced['cost']['seconds'])} instead of "
+            f"that {told}, {speed} ({seconds_text(balanced['cost']['seconds'])} instead of "
             f"{seconds_text(default['cost']['seconds'])})."
         )
     else:
@@ -111,7 +114,15 @@ def _ties(data: Mapping[str, Any]) -> Iterator[str]:
                 "- **fastest-not-worse**: nothing was shown to be both cheaper and at most "
                 f"{data['margin']:g} worse."
             )
-        elif item["id"] == "best" and other.get("tie"):
+        if item["id"] != "best" or item["setting"] == default:
+            continue
+        count = item["evidence"].get("settings_confirmed", 1) - 1
+        if not item["evidence"].get("shown_better", True):
+            yield (
+                f"- **best** beats the default taken by itself, but not after allowing for the "
+                f"{count} settings that were compared (Holm): another few prompts would tell."
+            )
+        if other.get("tie"):
             yield (
                 f"- **best** cannot be told from its runner-up "
                 f"({_safe(setting_text(other['setting'], default))}; "
