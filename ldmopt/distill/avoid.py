@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ldmopt.contracts import Evidence, Setting, Trial, Value
 from ldmopt.distill.contrasts import column_means
 from ldmopt.distill.effects import Rules
-from ldmopt.distill.intervals import holm, mean_interval, mean_test
+from ldmopt.distill.intervals import Interval, holm, mean_interval, mean_test
 from ldmopt.distill.table import Table, distinct, ordered, value_key
 
 FEWEST_SETTINGS = 2
@@ -74,31 +74,42 @@ def _losing(
         for trial in evidence.trials
         if trial.quality and trial.cost and not trial.failure
     ]
-    entries = []
-    for index in _cover(found, tried, bad):
-        inside = tried[index].inside
-        test = mean_interval(pooled[index], rules.confidence)
-        meeting = [trial for trial, row in shown if inside[row]]
-        settings = int(inside.sum())
-        entries.append({
-            "when": dict(tried[index].when),
-            "why": f"its pictures are preferred to the default's only {test.estimate:.0%} of the "
-            f"time [{test.low:.0%}, {test.high:.0%}], over {settings} settings",
-            "win_rate": test.estimate,
-            "low": test.low,
-            "high": test.high,
-            "picture": worst_picture(meeting),
-            "evidence": {
-                "settings": settings,
+    return [
+        _loss(
+            tried[index],
+            mean_interval(pooled[index], rules.confidence),
+            [trial for trial, row in shown if tried[index].inside[row]],
+            {
                 "prompts": len(pooled[index]),
                 "p_holm": adjusted[index],
                 "rules_tried": len(tried),
-                "trials": [trial.number for trial in meeting],
                 "held_out": False,
                 **judged_by,
             },
-        })  # fmt: skip
-    return entries
+        )
+        for index in _cover(found, tried, bad)
+    ]
+
+
+def _loss(
+    rule: Rule, test: Interval, meeting: Sequence[Trial], evidence: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An entry for settings whose pictures lose."""
+    settings = int(rule.inside.sum())
+    return {
+        "when": dict(rule.when),
+        "why": f"its pictures are preferred to the default's only {test.estimate:.0%} of the "
+        f"time [{test.low:.0%}, {test.high:.0%}], over {settings} settings",
+        "win_rate": test.estimate,
+        "low": test.low,
+        "high": test.high,
+        "picture": worst_picture(meeting),
+        "evidence": {
+            "settings": settings,
+            "trials": [trial.number for trial in meeting],
+            **evidence,
+        },
+    }
 
 
 def candidates(settings: Sequence[Setting]) -> Iterator[Rule]:
