@@ -328,6 +328,10 @@ class Engine(Protocol):
     PRELOAD: tuple[str, ...]
     LACKS: frozenset[str]
 
+    def prepare(self, model: Model, plan: Mapping[str, Any]) -> None:
+        """Do once, and keep on disk, what loading needs: booked to no picture and no budget."""
+        ...
+
     def load(self, model: Model, plan: Mapping[str, Any], device: str) -> Any:
         """Return a pipeline for the LOAD part of a plan, called as diffusers' own are."""
         ...

@@ -25,7 +25,8 @@ class ProcessHost:
     """Generates in a child process that may crash, hang or run out of memory.
 
     Attributes:
-        busy_seconds: how long children have worked for us, loading and failures included.
+        busy_seconds: how long children have worked for us, loading and failures included, what
+            is prepared once (an ONNX export) left out.
         deadline_seconds: how long one picture may take before its child is killed.
     """
 
@@ -70,7 +71,7 @@ class ProcessHost:
             UserError: no child can be started.
         """
         try:
-            answer = next(self._ask({"op": "describe"}, LOAD_DEADLINE_SECONDS))[0]
+            answer = next(self._ask({"op": "describe"}))[0]
         except (GenerationError, OSError) as error:
             raise UserError(f"the host process cannot start: {error}; see its output above, "
                             "then try ldmopt again") from error
@@ -91,8 +92,7 @@ class ProcessHost:
             "picture": dict(self.picture_part(setting)),
             "blocks": [[block.prompt, block.seed] for block in blocks],
         }
-        answers = self._ask(request, LOAD_DEADLINE_SECONDS, 2 + len(blocks))
-        next(answers), next(answers)
+        answers = self._ask(request, len(blocks))
         for block, (answer, png) in zip(blocks, answers, strict=True):
             yield Picture.from_png(png, block), Cost.from_dict(answer["cost"])
 
@@ -105,7 +105,7 @@ class ProcessHost:
         self._end_child()
         try:
             request = {"op": "memory", "setting": dict(setting)}
-            _, (answer, _) = self._ask(request, LOAD_DEADLINE_SECONDS, 2)
+            answer, _ = next(self._ask(request))
         finally:
             self._end_child()
         return Cost.from_dict(answer["cost"])
@@ -116,10 +116,13 @@ class ProcessHost:
         self._server.close()
 
     def _ask(
-        self, request: Mapping[str, Any], deadline: float, count: int = 1
+        self, request: Mapping[str, Any], count: int = 1
     ) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Send a request and yield its answers; the first may take `deadline` seconds."""
-        finished = 0
+        """Send a request and yield its answers, events left out.
+
+        Until the child says that it has loaded, the deadline is the one for loading.
+        """
+        finished, loading = 0, True
         try:
             if self._child is None:
                 self._child = self._server.spawn()
@@ -127,15 +130,15 @@ class ProcessHost:
             channel = self._child[0]
             wire.send(channel, request)
             while finished < count:
-                began = time.monotonic()
-                channel.settimeout(deadline)
-                answer = self._answer(channel, deadline)
-                self.busy_seconds += time.monotonic() - began
-                finished = count if "failure" in answer[0] else finished + 1
-                if "failure" in answer[0]:
-                    raise GenerationError(answer[0]["failure"], answer[0]["reason"])
-                yield answer
-                deadline = self.deadline_seconds
+                deadline = LOAD_DEADLINE_SECONDS if loading else self.deadline_seconds
+                answer, blob = self._answer(channel, deadline)
+                loading = loading and answer.get("event") != "loaded"
+                if "failure" in answer:
+                    finished = count
+                    raise GenerationError(answer["failure"], answer["reason"])
+                if "event" not in answer:
+                    finished += 1
+                    yield answer, blob
         except OSError as error:
             raise GenerationError("crash", f"the host process is gone ({error})") from error
         finally:
@@ -144,17 +147,21 @@ class ProcessHost:
                 self._end_child()
 
     def _answer(self, channel: socket.socket, deadline: float) -> tuple[dict[str, Any], bytes]:
+        """Wait for one answer and book the time as busy, unless it was preparation."""
         began = time.monotonic()
+        busy = True
         try:
-            answer = wire.receive(channel)
+            channel.settimeout(deadline)
+            found = wire.receive(channel)
+            busy = found is None or found[0].get("event") != "prepared"
         except TimeoutError as error:
-            self.busy_seconds += time.monotonic() - began
             self._end_child()
             raise GenerationError("deadline", f"no picture within {deadline:g} s") from error
-        if answer is None:
-            self.busy_seconds += time.monotonic() - began
+        finally:
+            self.busy_seconds += (time.monotonic() - began) * busy
+        if found is None:
             raise _ended(self._end_child())
-        return answer
+        return found
 
     def _end_child(self) -> int:
         if self._child is None:

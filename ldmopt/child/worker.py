@@ -117,11 +117,12 @@ class Worker:
     def generate(
         self, setting: Setting, picture: Setting, blocks: list[list[Any]]
     ) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield ``loaded``, ``ready`` when warm, then a cost with the PNG bytes of each block.
+        """Yield ``prepared``, ``loaded``, ``ready`` when warm, then a cost and PNG a block.
 
         Raises:
             GenerationError: not-a-number or black pictures, or what loading and running raised.
         """
+        yield self._prepared(setting)
         plan = self.prepare(setting)
         yield {"event": "loaded"}, b""
         with self.edited(plan):
@@ -137,12 +138,13 @@ class Worker:
                 yield {"cost": cost.to_dict()}, png.encode(pixels, text)
 
     def memory(self, setting: Setting) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield ``loaded``, then the peak of one picture of two steps: steps do not change it.
+        """Yield ``prepared``, ``loaded``, the peak of one picture of two steps: steps do not change it.
 
         To be asked of a fresh child. The libraries are paged in by a tiny computation, the
         baseline is held, the model loaded, a smallest-size picture made; then the peak is reset
         and read over one picture of the setting's own size.
         """
+        yield self._prepared(setting)
         self._engine(self.plan(setting)).warm_libraries(self.device)
         self.meter.hold_baseline()
         plan = self.prepare(setting)
@@ -185,6 +187,12 @@ class Worker:
         if self.model.name == STANDIN:
             plan.call["setting"] = dict(setting)
         return plan
+
+    def _prepared(self, setting: Setting) -> tuple[dict[str, Any], bytes]:
+        plan = self.plan(setting)
+        if plan.load != self._loaded:
+            self._engine(plan).prepare(self.model, plan.load)
+        return {"event": "prepared"}, b""
 
     def prepare(self, setting: Setting) -> Plan:
         """Load what the setting needs, where it is not loaded, and return its plan."""

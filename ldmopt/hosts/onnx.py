@@ -78,6 +78,11 @@ def export(folder: str, target: str, precision: str) -> None:
     )
 
 
+def prepare(model: Model, plan: Mapping[str, Any]) -> None:
+    """Export the model, where it is not in the cache."""
+    exported(model, plan.get("precision", "fp32"))
+
+
 def load(model: Model, plan: Mapping[str, Any], device: str) -> Any:
     """Return the model's pipeline with ONNX Runtime sessions in place of its networks.
 

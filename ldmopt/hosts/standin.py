@@ -59,6 +59,10 @@ class StandInPipeline:
         return SimpleNamespace(images=[self.vae.decode(np.clip(picture, 0, 1))])
 
 
+def prepare(model: Model, plan: Mapping[str, Any]) -> None:
+    """Do nothing: there is nothing to be made beforehand."""
+
+
 def load(model: Model, plan: Mapping[str, Any], device: str) -> StandInPipeline:
     """Return the stand-in."""
     return StandInPipeline(str(plan.get("precision", "fp32")))

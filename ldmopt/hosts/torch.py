@@ -21,6 +21,10 @@ LACKS: frozenset[str] = frozenset()
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
+def prepare(model: Model, plan: Mapping[str, Any]) -> None:
+    """Do nothing: there is nothing to be made beforehand."""
+
+
 def load(model: Model, plan: Mapping[str, Any], device: str) -> Any:
     """Return the model's diffusers pipeline on a device.
 
