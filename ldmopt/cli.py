@@ -86,7 +86,7 @@ def plan(
 @app.command()
 def rulebook(run: Run, as_json: Json = False) -> None:
     """Distill a run's rulebook anew."""
-    from ldmopt.study.output import distill_run as distill
+    from ldmopt import distill
     from ldmopt.display import recommendations_table
 
     found = distill(run)

@@ -11,7 +11,7 @@ RANKS = [
     ["model", "registry", "machine", "miniature"],
     ["contracts"],
     ["knob", "knobs", "labels", "labels_csv", "rulebook", "schema"],
-    ["meters", "scorers", "exports", "distill"],
+    ["meters", "scorers", "exports", "distillation"],
     ["hosts", "search"],
     ["child"],
     ["study"],

@@ -138,9 +138,9 @@ class Worker:
                 yield {"cost": cost.to_dict()}, png.encode(pixels, text)
 
     def memory(self, setting: Setting) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield ``prepared``, ``loaded``, the peak of one picture of two steps: steps do not change it.
+        """Yield ``prepared``, ``loaded``, then the peak of one picture of two steps.
 
-        To be asked of a fresh child. The libraries are paged in by a tiny computation, the
+        The peak does not depend on steps. To be asked of a fresh child. The libraries are paged in by a tiny computation, the
         baseline is held, the model loaded, a smallest-size picture made; then the peak is reset
         and read over one picture of the setting's own size.
         """

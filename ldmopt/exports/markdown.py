@@ -262,7 +262,7 @@ def _scope(data: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         yield (
             "No human label is behind these figures: they are the regressor's opinion. "
-            "`ldmopt label RUN` asks for yours."
+            "`ldmopt labels import RUN RATINGS.csv` brings yours in."
         )
 
 

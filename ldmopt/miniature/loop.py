@@ -77,6 +77,7 @@ def write_atomically(path: Path, tensors: dict[str, Tensor], header: dict[str, s
     """Write a safetensors file beside `path`, then rename it into place."""
     beside = path.with_name(path.name + ".part")
     save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, beside, header)
+    beside.chmod(0o644)  # the library writes for the owner alone
     os.replace(beside, path)
 
 

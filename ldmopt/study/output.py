@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from ldmopt.contracts import Block, Evidence, Setting
-from ldmopt.distill import distill
+from ldmopt.distillation import distill
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
 from ldmopt.study import records

@@ -17,7 +17,7 @@ import numpy as np
 from ldmopt import machine
 from ldmopt.child.host import ProcessHost
 from ldmopt.contracts import Block, BlockWin, Cost, Pixels, Quality, Scorer, Setting, Trial
-from ldmopt.distill.intervals import win_rate
+from ldmopt.distillation.intervals import win_rate
 from ldmopt.errors import GenerationError, UserError
 from ldmopt.knob import Choice, Context, Space, build_space
 from ldmopt.model import describe

@@ -11,9 +11,9 @@ import optuna
 from optuna.trial import TrialState
 
 from ldmopt.contracts import Confirmation, Evidence, Setting, Trial
-from ldmopt.distill import candidates
-from ldmopt.distill.front import pareto
-from ldmopt.distill.intervals import median_interval
+from ldmopt.distillation import candidates
+from ldmopt.distillation.front import pareto
+from ldmopt.distillation.intervals import median_interval
 from ldmopt.errors import GenerationError, UserError
 from ldmopt.rulebook import Rulebook
 from ldmopt.search import asking_order, distribution, make_sampler, suggest
@@ -297,7 +297,7 @@ def confirm(work: Work) -> None:
     """Generate and measure the front again, on prompts and seeds that the search never saw."""
     session = work.session
     done = records.read_confirmations(work.study)
-    wanted = candidates(work.evidence(), CONFIRMED_SETTINGS)
+    wanted = candidates(work.evidence(), 1 + CONFIRMED_SETTINGS)
     for setting in [session.space.default, *(s for s in wanted if s != session.space.default)]:
         if setting in done:
             continue

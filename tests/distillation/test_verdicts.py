@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from ldmopt.contracts import Setting
-from ldmopt.distill import avoid, effects, table
-from ldmopt.distill.contrasts import ADDITIVE, MATCHED, all_contrasts
+from ldmopt.distillation import avoid, effects, table
+from ldmopt.distillation.contrasts import ADDITIVE, MATCHED, all_contrasts
 
 from .simulate import Study, grid
 

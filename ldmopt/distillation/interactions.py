@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldmopt.contracts import Setting, Value
-from ldmopt.distill.contrasts import MATCHED, Contrast, column_means
-from ldmopt.distill.intervals import Interval, difference_interval, holm, mean_test
-from ldmopt.distill.saddlepoint import Floats
-from ldmopt.distill.table import distinct, ordered, value_key
+from ldmopt.distillation.contrasts import MATCHED, Contrast, column_means
+from ldmopt.distillation.intervals import Interval, difference_interval, holm, mean_test
+from ldmopt.distillation.saddlepoint import Floats
+from ldmopt.distillation.table import distinct, ordered, value_key
 
 FEWEST_CONTEXTS = 4
 SMALLEST_GAP = 0.04

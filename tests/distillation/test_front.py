@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from ldmopt.contracts import Cost, Quality, Setting, Trial
-from ldmopt.distill.front import Bounds, Point, contributions, hypervolume, nondominated, pareto
+from ldmopt.distillation.front import (
+    Bounds,
+    Point,
+    contributions,
+    hypervolume,
+    nondominated,
+    pareto,
+)
 
 
 def random_points(rng, count, memory=True):

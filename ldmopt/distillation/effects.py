@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ldmopt.distill.contrasts import SAME_PICTURE, Contrast
-from ldmopt.distill.interactions import Split, splits
-from ldmopt.distill.intervals import Interval, holm
+from ldmopt.distillation.contrasts import SAME_PICTURE, Contrast
+from ldmopt.distillation.interactions import Split, splits
+from ldmopt.distillation.intervals import Interval, holm
 
 WORTH = 0.02
 """The gain in win rate from which a change is worth it, and the loss from which it is harmful."""

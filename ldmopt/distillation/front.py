@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ldmopt.contracts import Cost, Setting, Trial
-from ldmopt.distill.saddlepoint import Floats
+from ldmopt.distillation.saddlepoint import Floats
 
 
 @dataclass(frozen=True)

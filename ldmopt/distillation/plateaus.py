@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ldmopt.contracts import Value
-from ldmopt.distill.additive import Additive, Level, levels
-from ldmopt.distill.contrasts import Contrast, additive_contrast, contrast
-from ldmopt.distill.costs import cost_ratios
-from ldmopt.distill.effects import NOTICEABLE, Rules
-from ldmopt.distill.intervals import holm
-from ldmopt.distill.table import Table, distinct, ordered, value_key
+from ldmopt.distillation.additive import Additive, Level, levels
+from ldmopt.distillation.contrasts import Contrast, additive_contrast, contrast
+from ldmopt.distillation.costs import cost_ratios
+from ldmopt.distillation.effects import NOTICEABLE, Rules
+from ldmopt.distillation.intervals import holm
+from ldmopt.distillation.table import Table, distinct, ordered, value_key
 
 CLOSE = 0.1
 """Values are called equivalent only where any difference of this size is excluded."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ldmopt.contracts import Setting
-from ldmopt.distill import candidates, distill
+from ldmopt.distillation import candidates, distill
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
 
@@ -199,7 +199,7 @@ def test_candidates_do_not_trust_one_lucky_setting():
     """With 8 prompts, a lucky setting among many equal ones is not ranked by its luck alone."""
     made = Study(8, 1, np.random.default_rng(0), truth=lambda s: 0.0, binary=True)
     evidence = made.evidence(grid(list(SAMPLERS), [4, 8, 16, 30, 50], [1.0, 3.0, 5.0, 7.5]))
-    from ldmopt.distill.shortlist import shrunk
+    from ldmopt.distillation.shortlist import shrunk
 
     raw = [t.quality.win_rate for t in evidence.trials]
     pulled = [row.point.win_rate for row in shrunk(evidence)]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ldmopt.contracts import Setting, Value
-from ldmopt.distill.saddlepoint import Floats, student_tail
-from ldmopt.distill.table import Table, distinct, ordered, value_key
+from ldmopt.distillation.saddlepoint import Floats, student_tail
+from ldmopt.distillation.table import Table, distinct, ordered, value_key
 
 FEWEST_PAIRS = 3
 """Pairs from which on their ratios are tested; fewer tell what was seen, not that it holds."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ldmopt.contracts import Setting, Value
-from ldmopt.distill.additive import MOST_LEVELS, Additive, Level, levels
-from ldmopt.distill.costs import Ratio, cost_ratios
-from ldmopt.distill.intervals import Interval, difference_interval
-from ldmopt.distill.saddlepoint import Floats
-from ldmopt.distill.table import Table, distinct, ordered, value_key
+from ldmopt.distillation.additive import MOST_LEVELS, Additive, Level, levels
+from ldmopt.distillation.costs import Ratio, cost_ratios
+from ldmopt.distillation.intervals import Interval, difference_interval
+from ldmopt.distillation.saddlepoint import Floats
+from ldmopt.distillation.table import Table, distinct, ordered, value_key
 
 MATCHED = "settings that differ in this knob alone"
 ADDITIVE = "an additive model of all knobs, since no two settings differ in this one alone"

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldmopt.contracts import Evidence, Setting, Trial, Value
-from ldmopt.distill.contrasts import column_means
-from ldmopt.distill.effects import Rules
-from ldmopt.distill.intervals import Interval, holm, mean_interval, mean_test
-from ldmopt.distill.table import Table, distinct, ordered, value_key
+from ldmopt.distillation.contrasts import column_means
+from ldmopt.distillation.effects import Rules
+from ldmopt.distillation.intervals import Interval, holm, mean_interval, mean_test
+from ldmopt.distillation.table import Table, distinct, ordered, value_key
 
 FEWEST_SETTINGS = 2
 LARGEST_SHARE = 0.6

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldmopt.contracts import Evidence, Setting, Trial, Value
-from ldmopt.distill.front import Point
-from ldmopt.distill.saddlepoint import Floats
+from ldmopt.distillation.front import Point
+from ldmopt.distillation.saddlepoint import Floats
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ldmopt.contracts import Evidence
-from ldmopt.distill import avoid, effects, ladder, plateaus, table
-from ldmopt.distill.contrasts import all_contrasts
-from ldmopt.distill.shortlist import candidates
+from ldmopt.distillation import avoid, effects, ladder, plateaus, table
+from ldmopt.distillation.contrasts import all_contrasts
+from ldmopt.distillation.shortlist import candidates
 from ldmopt.errors import UserError
 from ldmopt.rulebook import SCHEMA_VERSION, Rulebook
 

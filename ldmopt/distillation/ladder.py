@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ldmopt.contracts import Confirmation, Cost, Evidence, Quality, Setting
-from ldmopt.distill.front import Point, nondominated
-from ldmopt.distill.intervals import holm, mean_test, paired_win_rate, prompt_means
-from ldmopt.distill.saddlepoint import Floats
+from ldmopt.distillation.front import Point, nondominated
+from ldmopt.distillation.intervals import holm, mean_test, paired_win_rate, prompt_means
+from ldmopt.distillation.saddlepoint import Floats
 
 CAPS_GB = (4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
 MOST_BUDGETS = 3

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ldmopt.contracts import BlockWin, Quality
-from ldmopt.distill.saddlepoint import (
+from ldmopt.distillation.saddlepoint import (
     Floats,
     quantile,
     signed_root,

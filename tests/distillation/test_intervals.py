@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ldmopt.contracts import BlockWin
-from ldmopt.distill.intervals import (
+from ldmopt.distillation.intervals import (
     holm,
     mean_limits,
     mean_test,
@@ -14,7 +14,7 @@ from ldmopt.distill.intervals import (
     paired_win_rate,
     win_rate,
 )
-from ldmopt.distill.saddlepoint import quantile, student_quantile, student_tail
+from ldmopt.distillation.saddlepoint import quantile, student_quantile, student_tail
 
 CELLS = 2000
 SLACK = 2 * math.sqrt(0.95 * 0.05 / CELLS)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ldmopt.contracts import Evidence, Setting, Trial
-from ldmopt.distill.front import Bounds, Point, hypervolume
-from ldmopt.distill.intervals import prompt_means
+from ldmopt.distillation.front import Bounds, Point, hypervolume
+from ldmopt.distillation.intervals import prompt_means
 
 NOT_WORSE = 0.5
 LEAST_WIN_RATE = 0.3

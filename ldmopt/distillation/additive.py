@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ldmopt.contracts import Setting, Value
-from ldmopt.distill.saddlepoint import Floats
-from ldmopt.distill.table import Table, distinct, ordered, value_key
+from ldmopt.distillation.saddlepoint import Floats
+from ldmopt.distillation.table import Table, distinct, ordered, value_key
 
 MOST_LEVELS = 4
 FEWEST_SETTINGS = 3

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ldmopt.contracts import BlockWin, Calls, Confirmation, Cost, Evidence, Setting, Trial
-from ldmopt.distill.intervals import median_interval, win_rate
+from ldmopt.distillation.intervals import median_interval, win_rate
 
 DEFAULT = Setting(sampler="pndm", steps=50, guidance=7.5, attention="sdpa")
 PICTURE_KNOBS = frozenset({"sampler", "steps", "guidance"})
