@@ -9,12 +9,12 @@ import time
 
 import numpy as np
 import pytest
-from tests.distillation.simulate import Study, grid
 
 from ldmopt import schema as own_schema
 from ldmopt.distillation import distill
 from ldmopt.errors import UserError
 from ldmopt.rulebook import NothingFits, Rulebook, schema, validate
+from tests.distillation.simulate import Study, grid
 
 
 @pytest.fixture(scope="module")

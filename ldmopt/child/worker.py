@@ -140,9 +140,9 @@ class Worker:
     def memory(self, setting: Setting) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Yield ``prepared``, ``loaded``, then the peak of one picture of two steps.
 
-        The peak does not depend on steps. To be asked of a fresh child. The libraries are paged in by a tiny computation, the
-        baseline is held, the model loaded, a smallest-size picture made; then the peak is reset
-        and read over one picture of the setting's own size.
+        The peak does not depend on steps. To be asked of a fresh child: the libraries are paged
+        in by a tiny computation, the baseline is held, the model loaded, a smallest-size picture
+        made; then the peak is reset and read over one picture of the setting's own size.
         """
         yield self._prepared(setting)
         self._engine(self.plan(setting)).warm_libraries(self.device)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tests.distillation.simulate import SAMPLERS, Study, grid
 
 from ldmopt.contracts import Cost, Quality, Setting
 from ldmopt.distillation import candidates, distill
@@ -11,6 +10,7 @@ from ldmopt.errors import UserError
 from ldmopt.exports.markdown import to_markdown
 from ldmopt.exports.plots import front_plot
 from ldmopt.exports.sheet import CELL, Column, picture_sheet
+from tests.distillation.simulate import SAMPLERS, Study, grid
 
 
 @pytest.fixture(scope="module")
