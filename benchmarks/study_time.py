@@ -1,6 +1,6 @@
 """Where a study's time goes: wall seconds of each stage, and what they were spent on.
 
-    python benchmarks/study_time.py studies/quickstart.toml [--out RUN]
+python benchmarks/study_time.py studies/quickstart.toml [--out RUN]
 """
 
 from __future__ import annotations

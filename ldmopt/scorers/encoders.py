@@ -2,7 +2,9 @@
 
 - ``statistics``: weights-free statistics (see `ldmopt.scorers.statistics`), for any picture;
 - ``miniature``: those, and what the miniature's CLIP image tower sees;
-- ``auto``: ``miniature``.
+- ``auto``: ``statistics``. Trees that saw the tower as well were no better on held-out ladders
+  and worse in the landscape exam (Spearman with alignment .81 for statistics and embedding, .79
+  with middle layers too, .82 for statistics alone), and judging then needs no torch.
 
 A regressor belongs to the encoder it was trained with and refuses another one.
 """
@@ -171,7 +173,7 @@ def load(name: str = "auto") -> Cached:
         UserError: unknown name.
     """
     if name == "auto":
-        return load("miniature")
+        return load("statistics")
     if name not in _ENCODERS:
         hint = did_you_mean(name, ("auto", *_ENCODERS))
         raise UserError(f"encoder: must be auto, miniature or statistics, got {name!r}{hint}")

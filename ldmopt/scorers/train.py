@@ -33,6 +33,7 @@ TREES = 260
 DEPTH = 5
 AXES = 32
 HELD_OUT = 5
+GENERATED_WEIGHT = 3.0  # a rung of a generated ladder against one of a damaged picture
 PROMPT_GROUPS = 1_000_000  # numbers of prompts' groups start here
 
 
@@ -64,12 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train, save, and print the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "default")
-    parser.add_argument("--scenes", type=int, default=900, help="renders to damage")
-    parser.add_argument("--prompts", type=int, default=160, help="prompts to generate")
+    parser.add_argument("--scenes", type=int, default=700, help="renders to damage")
+    parser.add_argument("--prompts", type=int, default=112, help="prompts to generate")
     parser.add_argument("--seed", type=int, default=20261122)
+    parser.add_argument("--encoder", default="auto", help="auto, statistics or miniature")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    regressor = train(chosen.scenes, chosen.prompts, chosen.seed)
+    regressor = train(chosen.scenes, chosen.prompts, chosen.seed, chosen.encoder)
     regressor.save(chosen.out)
     LOG.info("saved to %s: %s", chosen.out, regressor.identity)
 
@@ -166,7 +168,7 @@ def fitted(table: Table, encoder: str, seed: int, sources: dict[str, int]) -> Re
     facts = report(values, table.quality[out], table.ladder[out], table.kind[out])
     LOG.info("held-out rank correlation %.3f, pairs right %.3f", facts["rho"], facts["accuracy"])
     return Regressor(
-        encoder=encoder if encoder != "auto" else "miniature",
+        encoder=encoder if encoder != "auto" else "statistics",
         encoder_digest=str(encoders.load(encoder).encoder.identity["digest"]),
         forest=forest,
         scale=scale,
@@ -198,7 +200,9 @@ def boosted(table: Table, seed: int, say: Callable[..., Any]) -> Forest:
     for member in range(MEMBERS):
         own = rng.choice(groups, len(groups) * 2 // 3, replace=False)
         chosen = rows[np.isin(table.group[rows], own)]
-        jobs.append((table.features[chosen], table.quality[chosen], member))
+        made = np.isin(table.kind[chosen], generated.KINDS)
+        weight = np.where(made, GENERATED_WEIGHT, 1.0)
+        jobs.append((table.features[chosen], table.quality[chosen], weight, member))
     say("fitting %d members on about %d pictures each", MEMBERS, len(jobs[0][1]))
     with ThreadPoolExecutor(2) as pool:  # building a tree holds no lock
         fits = list(pool.map(_member, *zip(*jobs, strict=True)))
@@ -206,7 +210,10 @@ def boosted(table: Table, seed: int, say: Callable[..., Any]) -> Forest:
 
 
 def _member(
-    features: NDArray[np.float32], quality: NDArray[np.float64], member: int
+    features: NDArray[np.float32],
+    quality: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    member: int,
 ) -> tuple[Any, float]:
     from sklearn.ensemble import GradientBoostingRegressor
 
@@ -220,8 +227,8 @@ def _member(
         min_samples_leaf=5,
         random_state=member,
     )
-    mean = float(quality.mean())
-    return model.fit(features, quality - mean), mean
+    mean = float(np.average(quality, weights=weight))
+    return model.fit(features, quality - mean, sample_weight=weight), mean
 
 
 def main_axes(features: NDArray[np.float32], ladder: NDArray[np.int64]) -> Space:

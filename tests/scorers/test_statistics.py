@@ -100,4 +100,4 @@ def test_features_are_made_once(renders: list[Pixels]) -> None:
 def test_unknown_encoders_are_named() -> None:
     with pytest.raises(UserError, match="did you mean 'statistics'"):
         encoders.load("statistic")
-    assert encoders.load("auto") is encoders.load("miniature")
+    assert encoders.load("auto") is encoders.load("statistics")
