@@ -10,6 +10,7 @@ RANKS = [
     ["errors"],
     ["model", "registry", "machine", "miniature"],
     ["contracts"],
+    ["domain"],
     ["knob", "knobs", "labels", "labels_csv", "rulebook", "schema"],
     ["meters", "scorers", "exports", "distillation"],
     ["hosts", "search"],
