@@ -21,6 +21,7 @@ SCHEDULER_CONFIG: dict[str, Any] = {
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
     "prediction_type": "v_prediction",
+    "clip_sample": False,  # not PNDM's own, but DDIM and DDPM read it and would clip latents
     "set_alpha_to_one": False,
     "steps_offset": 1,
     "skip_prk_steps": True,
@@ -139,4 +140,4 @@ def scheduler() -> Any:
     """Return the scheduler that is saved with the model: PNDM, as in Stable Diffusion 1.5."""
     from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 
-    return PNDMScheduler(**SCHEDULER_CONFIG)
+    return PNDMScheduler.from_config(SCHEDULER_CONFIG)

@@ -84,3 +84,11 @@ def test_the_judges_read_renders() -> None:
     own = towers.load().embed_pictures(pictures)
     assert own.shape == (len(PROMPTS), 128)
     assert np.allclose(np.linalg.norm(own, axis=1), 1, atol=1e-4)
+
+
+def test_no_scheduler_built_from_the_saved_configuration_clips_latents(pipe: Any) -> None:
+    import diffusers
+
+    for name in ("DDIMScheduler", "DDPMScheduler"):
+        config = getattr(diffusers, name).from_config(pipe.scheduler.config).config
+        assert config.clip_sample is False and config.prediction_type == "v_prediction"
