@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ from ldmopt.study.spec import StudySpec, parse_spec, read_spec
 
 CONFIRMED_SETTINGS = 6
 """How many settings, the default not counted, are measured again on held-out blocks."""
+
+LARGEST_RESERVE = 0.4
+"""Share of the budget in device seconds that is kept for the confirmation at the most."""
 
 REPEATS_BEFORE_END = 40
 """After so many proposals in a row that were measured already, the space counts as searched."""
@@ -226,7 +230,8 @@ def search(work: Work) -> None:
             work.tell("search", work.changes(setting))
         try_setting(work, trial, setting, known.get(setting))
         known = {trial.setting: trial for trial in records.finished(work.study)}
-    work.tell("search", "")
+    work.tell("search", "" if len(known) > 1 else
+              "the budget was spent on the default alone; raise it to search")
 
 
 def revive(study: optuna.Study) -> None:
@@ -247,10 +252,11 @@ def budget_ends(work: Work, trials: list[Trial]) -> bool:
         return True
     if budget.device_seconds is None:
         return False
-    costs = sorted(trial.cost.seconds for trial in trials if trial.cost is not None)
-    typical = costs[len(costs) // 2]
-    default = trials[0].cost.seconds if trials[0].cost else typical
-    reserve = len(work.session.held_out) * (default + CONFIRMED_SETTINGS * typical)
+    costs = [trial.cost.seconds for trial in trials if trial.cost is not None]
+    # Until others are known, a recommended setting is taken to cost a third of the default.
+    typical = statistics.median(costs[1:] or [costs[0] / 3])
+    reserve = len(work.session.held_out) * (costs[0] + CONFIRMED_SETTINGS * typical)
+    reserve = min(reserve, LARGEST_RESERVE * budget.device_seconds)
     return work.session.bench.spent_seconds + reserve >= budget.device_seconds
 
 
