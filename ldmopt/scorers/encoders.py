@@ -2,9 +2,10 @@
 
 - ``statistics``: weights-free statistics (see `ldmopt.scorers.statistics`), for any picture;
 - ``miniature``: those, and what the miniature's CLIP image tower sees;
-- ``auto``: ``statistics``. Trees that saw the tower as well were no better on held-out ladders
-  and worse in the landscape exam (Spearman with alignment .81 for statistics and embedding, .79
-  with middle layers too, .82 for statistics alone), and judging then needs no torch.
+- ``auto``: ``statistics``. On an unfinished miniature, trees that saw the tower as well were no
+  better on held-out ladders and in the landscape exam (Spearman with alignment .81 for
+  statistics and embedding, .79 with middle layers too, .82 for statistics alone), and judging
+  by statistics needs no torch.
 
 A regressor belongs to the encoder it was trained with and refuses another one.
 """

@@ -3,7 +3,7 @@
 Ratings become differences within one rater and one prompt (GOTCHAS 27: numbers of different
 raters or prompts are never compared); pairs are differences already. A head of few weights is
 fitted to them by MAP with a Laplace posterior; its prior is the base itself. How far it may go
-from there is chosen by cross-validation over prompts, and it stays at the base unless going
+from there is chosen by cross-validation over prompts, and the base's order stays unless going
 further is better by more than one standard error: few labels cannot make the scorer worse.
 """
 
@@ -25,6 +25,10 @@ from ldmopt.scorers.regressor import Head, Regressor, judgeable, preference, wit
 Floats = NDArray[np.float64]
 FREEDOMS = (0.1, 0.3, 1.0, 3.0)
 """Prior standard deviations of a head's weights, in logits per unit of an axis."""
+SCALE_ONLY = 1e-4
+"""The freedom of a head that only makes the base more or less sure of itself."""
+LEAST_SCALE = 0.05
+"""What such a head leaves of the base at least: its order stays."""
 SCALE_FREEDOM = 0.5
 """Prior standard deviation of the base's own weight, about 1."""
 FOLDS = 5
@@ -198,6 +202,8 @@ def _mode(table: Table, freedom: float) -> Head:
         weights = weights + step * min(1.0, 5.0 / (np.abs(inputs @ step).max() + 1e-9))
         if np.abs(step).max() < 1e-8:
             break
+    if freedom == SCALE_ONLY:
+        weights[0] = max(weights[0], LEAST_SCALE)
     return Head(weights, np.asarray(np.linalg.inv(hessian), np.float64))
 
 
@@ -230,25 +236,40 @@ def _folds(group: NDArray[np.int64]) -> Iterable[NDArray[np.bool_]]:
 
 
 def _freedom(table: Table) -> float:
-    """Return the prior width to use, 0 for the base alone, by cross-validation over prompts."""
+    """Return the prior width to use, 0 for the base alone, by cross-validation over prompts.
+
+    First the base may become more or less sure of itself; only a head that is better still by
+    more than a standard error may change its order. Labels that are mere noise thus flatten the
+    chances and leave the order alone.
+    """
     held = list(_folds(table.labels.group))
     if not held:
         return 0.0
-    weight = table.labels.weight
-    base = _surprise(table, _chances(table, None))
-    best, chosen = 0.0, 0.0
+    best, chosen = _surprise(table, _chances(table, None)), 0.0
+    flattened = _held_out(table, held, SCALE_ONLY)
+    if _gain(table, best - flattened)[0] > 0.0:
+        best, chosen = flattened, SCALE_ONLY
+    most, reference = 0.0, best
     for freedom in FREEDOMS:
-        gain = np.zeros(len(weight))
-        for out in held:
-            head = _mode(table.rows(~out), freedom)
-            part = table.rows(out)
-            gain[out] = base[out] - _surprise(part, _chances(part, head))
-        by_prompt = np.bincount(table.labels.group, weights=gain * weight)
-        error = by_prompt.std(ddof=1) * np.sqrt(len(by_prompt))
-        total = float(by_prompt.sum())
-        if total > error and total > best:
-            best, chosen = total, freedom
+        gain, error = _gain(table, reference - _held_out(table, held, freedom))
+        if gain > error and gain > most:
+            most, chosen = gain, freedom
     return chosen
+
+
+def _held_out(table: Table, held: Sequence[NDArray[np.bool_]], freedom: float) -> Floats:
+    """Return each difference's log loss under a head that never saw its prompt."""
+    losses = np.zeros(len(table.labels))
+    for out in held:
+        part = table.rows(out)
+        losses[out] = _surprise(part, _chances(part, _mode(table.rows(~out), freedom)))
+    return losses
+
+
+def _gain(table: Table, gain: Floats) -> tuple[float, float]:
+    """Return the summed gain and its standard error over prompts."""
+    by_prompt = np.bincount(table.labels.group, weights=gain * table.labels.weight)
+    return float(by_prompt.sum()), float(by_prompt.std(ddof=1) * np.sqrt(len(by_prompt)))
 
 
 def _agreement(table: Table, chances: Floats) -> dict[str, float]:
