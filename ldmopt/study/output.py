@@ -103,7 +103,9 @@ def write_sheet(
 
     held_out = [Block(*row) for row in study.user_attrs[records.FROZEN]["held_out"]]
     first_of_prompt = {block.prompt: index for index, block in reversed(list(enumerate(held_out)))}
-    rows = sorted(first_of_prompt.values())[:SHEET_PROMPTS]
+    firsts = sorted(first_of_prompt.values())
+    # Spread over all prompts: neighbours in a list are often alike.
+    rows = firsts[:: -(-len(firsts) // SHEET_PROMPTS)]
     columns, named = [], {"default": evidence.default}
     for item in rulebook.data["recommendations"]:
         if Setting(item["setting"]) not in named.values():
