@@ -20,6 +20,7 @@ from ldmopt import machine, registry
 from ldmopt.child import png, wire
 from ldmopt.contracts import Block, Cost, Engine, Meter, Pixels, Plan, Setting
 from ldmopt.errors import GenerationError
+from ldmopt.hosts.torch import DTYPES
 from ldmopt.knob import all_knobs, build_plan
 from ldmopt.model import STANDIN, Model
 
@@ -232,10 +233,10 @@ def starting_noise(model: Model, plan: Plan, seed: int) -> dict[str, Any]:
     factor, native = model.scale_factor, model.native_size
     height, width = (int(plan.call.get(side, native)) for side in ("height", "width"))
     shape = (1, model.latent_channels, height // factor, width // factor)
-    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    dtype = getattr(torch, DTYPES[plan.load.get("precision", "fp32")])
     latents = torch.randn(shape, generator=generator, dtype=torch.float32)
     return {
-        "latents": latents.to(dtypes[plan.load.get("precision", "fp32")]),
+        "latents": latents.to(dtype),
         "generator": generator,
     }
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,14 @@ def cache_folder() -> Path:
     return Path(base) / "ldmopt" / "onnx"
 
 
+@cache
 def exported(model: Model, precision: str) -> Path:
     """Return the folder of the exported model; export it first where it is not in the cache.
 
     The key holds the model's digest, the precision and the versions that wrote the files. The
     export runs in a process of its own, into a temporary folder that is renamed when complete:
-    a kill leaves no half export, and its memory is never booked to a picture.
+    a kill leaves no half export, and its memory is never booked to a picture. Remembered within
+    a process, because the digest reads the whole model.
 
     Raises:
         GenerationError: the export failed; the last line of its output says why.

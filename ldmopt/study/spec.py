@@ -89,9 +89,7 @@ class StudySpec(_Table):
     def _known_search(cls, search: str) -> str:
         known = registry.names("ldmopt.search")
         if search not in known:
-            raise ValueError(f"must be one of {', '.join(known)}{did_you_mean(search, known)}"
-                             if not did_you_mean(search, known).startswith(" (known")
-                             else f"must be one of {', '.join(known)}")
+            raise ValueError(f"is unknown{did_you_mean(search, known)}")
         return search
 
     @model_validator(mode="before")
