@@ -187,8 +187,9 @@ class LabelStore:
         url = self.where if "://" in self.where else f"sqlite:///{self.where}"
         with _named(self.where):
             self._engine = _engine(url)
-            with self._engine.begin() as connection:
+            with self._engine.connect() as connection:
                 _migrate(connection, self.where)
+                connection.commit()
         self._tables = _tables()
 
     def add(self, labels: Iterable[Rating | Pair]) -> int:
@@ -352,12 +353,31 @@ def _engine(url: str) -> Engine:
 
 
 def _migrate(connection: Connection, where: str) -> None:
+    """Bring the tables up to date; one of several who open a new store at once does it."""
     import sqlalchemy as sa
 
+    if _version(connection, where) == len(MIGRATIONS):
+        return
+    if connection.dialect.name == "sqlite":  # its driver would not lock before a CREATE TABLE
+        connection.rollback()
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
     connection.execute(
         sa.text("CREATE TABLE IF NOT EXISTS ldmopt_labels_version (version INTEGER NOT NULL)")
     )
-    version = connection.execute(
+    version = _version(connection, where)  # again: another process may have just done it
+    for number, migration in enumerate(MIGRATIONS[version:], version + 1):
+        migration(connection)
+        connection.execute(
+            sa.text("INSERT INTO ldmopt_labels_version (version) VALUES (:v)"), {"v": number}
+        )
+
+
+def _version(connection: Connection, where: str) -> int:
+    import sqlalchemy as sa
+
+    if not sa.inspect(connection).has_table("ldmopt_labels_version"):
+        return 0
+    version: int = connection.execute(
         sa.text("SELECT coalesce(max(version), 0) FROM ldmopt_labels_version")
     ).scalar_one()
     if version > len(MIGRATIONS):
@@ -365,11 +385,7 @@ def _migrate(connection: Connection, where: str) -> None:
             f"{where}: written by a newer ldmopt (label store version {version}, this one knows"
             f" {len(MIGRATIONS)}); upgrade ldmopt"
         )
-    for number, migration in enumerate(MIGRATIONS[version:], version + 1):
-        migration(connection)
-        connection.execute(
-            sa.text("INSERT INTO ldmopt_labels_version (version) VALUES (:v)"), {"v": number}
-        )
+    return version
 
 
 def _rows(connection: Connection, table: Table, kind: type[Any]) -> Iterator[Any]:

@@ -112,6 +112,8 @@ def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     program = textwrap.dedent(f"""
         import sys
         from ldmopt.labels import LabelStore, Rating
+        for fresh in range(40):  # both open new stores at the same moment
+            LabelStore(f"{tmp_path}/{{fresh}}.db").close()
         store = LabelStore({str(tmp_path / "labels.db")!r})
         for number in range(30):
             store.add([Rating(f"{{number:064x}}", sys.argv[1], number, simulated=True)])
