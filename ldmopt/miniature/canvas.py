@@ -14,6 +14,9 @@ from PIL import Image, ImageDraw
 
 SCALE = 3
 SIZE = 64
+BLOCK = 4  # a pixel-art block in final pixels; it divides the autoencoder's factor of 8
+PEN = 4  # width of an ink line, in canvas samples
+THICK_LINE = 0.75  # thinner lines, in final pixels, are left out of an ink drawing
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
 
@@ -22,7 +25,7 @@ LIGHTS: dict[str, tuple[tuple[float, float, float], Colour, float]] = {
     "dawn": ((0.96, 0.90, 0.96), (244, 190, 214), 0.20),
     "day": ((1.0, 1.0, 1.0), (255, 255, 255), 0.0),
     "sunset": ((0.86, 0.62, 0.52), (196, 74, 44), 0.16),
-    "night": ((0.55, 0.62, 0.86), (40, 56, 130), 0.16),
+    "night": ((0.68, 0.74, 0.94), (40, 56, 130), 0.14),
 }
 Grade = Callable[[Sequence[float]], Colour]
 
@@ -50,19 +53,37 @@ def shade(colour: Sequence[float], factor: float) -> Colour:
 
 
 class Canvas:
-    """A drawing surface in final-picture units; colours pass through the time's light."""
+    """A drawing surface in final-picture units; colours pass through the time's light.
 
-    def __init__(self, image: Image.Image, grade: Grade) -> None:
-        """Draw on `image` (192 by 192), grading every colour with `grade`."""
+    Beside the colours it keeps the pen lines of an ink drawing: each large shape hides the lines
+    behind it and gets an outline; small shapes get none, as a pen would leave them out.
+    """
+
+    def __init__(self, image: Image.Image, grade: Grade, blocks: bool = False) -> None:
+        """Draw on `image` (192 by 192), grading every colour with `grade`.
+
+        With `blocks` the picture will be made of coarse blocks: specks and thin lines, which
+        would only spoil some block's colour, are left out.
+        """
+        self.blocks = blocks
         self.image = image
+        self.lines = Image.new("L", image.size, 0)
         self.grade = grade
         self._draw = ImageDraw.Draw(image)
+        self._pen = ImageDraw.Draw(self.lines)
+
+    def snap(self, place: float) -> float:
+        """Return the block border next to a place, or the place itself without blocks."""
+        return BLOCK * round(place / BLOCK) if self.blocks else place
 
     def polygon(self, points: Sequence[Point], colour: Sequence[float], lit: bool = True) -> None:
         """Fill a polygon; `lit` colours are graded, others (lamps, sun) are used as they are."""
-        self._draw.polygon(
-            [(x * SCALE, y * SCALE) for x, y in points], fill=self._fill(colour, lit)
-        )
+        corners = [(x * SCALE, y * SCALE) for x, y in points]
+        self._draw.polygon(corners, fill=self._fill(colour, lit))
+        xs, ys = [x for x, _ in points], [y for _, y in points]
+        if _large(max(xs) - min(xs), max(ys) - min(ys)):
+            self._pen.polygon(corners, fill=0)
+            self._pen.line([*corners, *corners[:2]], fill=255, width=PEN, joint="curve")
 
     def box(
         self, x0: float, y0: float, x1: float, y1: float, colour: Sequence[float], lit: bool = True
@@ -71,28 +92,48 @@ class Canvas:
         edges = (x0 * SCALE, y0 * SCALE, max(x0, x1) * SCALE - 1, max(y0, y1) * SCALE - 1)
         if edges[2] >= edges[0] and edges[3] >= edges[1]:
             self._draw.rectangle(edges, fill=self._fill(colour, lit))
+            if _large(x1 - x0, y1 - y0):
+                self._pen.rectangle(edges, fill=0, outline=255, width=PEN)
 
     def ellipse(
         self, x: float, y: float, rx: float, ry: float, colour: Sequence[float], lit: bool = True
     ) -> None:
         """Fill an ellipse about its centre."""
-        self._draw.ellipse(
-            ((x - rx) * SCALE, (y - ry) * SCALE, (x + rx) * SCALE, (y + ry) * SCALE),
-            fill=self._fill(colour, lit),
-        )
+        if not (self.blocks and min(rx, ry) < 1):
+            self._draw.ellipse(_round(x, y, rx, ry), fill=self._fill(colour, lit))
+
+    def puffs(
+        self, parts: Sequence[tuple[float, float, float, float, Colour]], lit: bool = True
+    ) -> None:
+        """Fill ellipses `(x, y, rx, ry, colour)` that are one body with one outline."""
+        rim = PEN / SCALE
+        for x, y, rx, ry, _ in parts:
+            self._pen.ellipse(_round(x, y, rx + rim, ry + rim), fill=255)
+        for x, y, rx, ry, colour in parts:
+            self._pen.ellipse(_round(x, y, rx, ry), fill=0)
+            self.ellipse(x, y, rx, ry, colour, lit)
 
     def line(
         self, points: Sequence[Point], width: float, colour: Sequence[float], lit: bool = True
     ) -> None:
         """Draw a line of a width in final pixels."""
-        self._draw.line(
-            [(x * SCALE, y * SCALE) for x, y in points],
-            fill=self._fill(colour, lit),
-            width=max(1, round(width * SCALE)),
-        )
+        corners = [(x * SCALE, y * SCALE) for x, y in points]
+        thick = max(1, round(width * SCALE))
+        if not (self.blocks and width < 0.8):
+            self._draw.line(corners, fill=self._fill(colour, lit), width=thick)
+        if width >= THICK_LINE:
+            self._pen.line(corners, fill=255, width=PEN)
 
     def _fill(self, colour: Sequence[float], lit: bool) -> Colour:
         return self.grade(colour) if lit else shade(colour, 1.0)
+
+
+def _large(width: float, height: float) -> bool:
+    return min(width, height) >= 2.2 and max(width, height) >= 3.5
+
+
+def _round(x: float, y: float, rx: float, ry: float) -> tuple[float, float, float, float]:
+    return ((x - rx) * SCALE, (y - ry) * SCALE, (x + rx) * SCALE, (y + ry) * SCALE)
 
 
 def ridge(

@@ -6,7 +6,6 @@ caption in ten is empty, which is what classifier-free guidance needs (Ho and Sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,8 @@ MIN_SNR = 5.0
 EMPTY_SHARE = 0.1
 
 
-def fit(
-    job: Job, data: Data, pair: Pair, latents: Latents, export: Callable[[dict[str, Tensor]], None]
-) -> Any:
-    """Train the UNet, exporting its averaged weights after every checkpoint; return it."""
+def fit(job: Job, data: Data, pair: Pair, latents: Latents) -> Any:
+    """Train the UNet and return it with its averaged weights."""
     from diffusers.models.attention_processor import AttnProcessor
 
     torch.manual_seed(job.seed + 2)
@@ -61,5 +58,5 @@ def fit(
         return (weight * error).mean(), {"error": error.mean()}
 
     recipe = Recipe("unet", job.scale.unet_steps, 1e-3, 200, average=0.998)
-    train(job, recipe, model, loss, export)
+    train(job, recipe, model, loss)
     return model

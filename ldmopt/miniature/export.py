@@ -1,8 +1,4 @@
-"""The last stage: an ordinary diffusers folder of half-precision safetensors, file by file.
-
-Every part but the UNet is written once; the UNet's weights are replaced in place as training
-goes on, so the folder always opens.
-"""
+"""The last stage: an ordinary diffusers folder of half-precision safetensors."""
 
 from __future__ import annotations
 
@@ -21,18 +17,18 @@ from ldmopt.miniature.data import tokenizer
 from ldmopt.miniature.loop import Job, write_atomically
 from ldmopt.miniature.towers import Pair
 
-UNET_FILE = "diffusion_pytorch_model.safetensors"
 HEADER = {"format": "pt"}
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """What the UNet's training does not change."""
+class Parts:
+    """Every network of the miniature, trained."""
 
     judge: Network
     pair: Pair
     vae: Any
     scaling_factor: float
+    unet: Any
 
 
 def half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -40,35 +36,16 @@ def half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n: t.detach().half() if t.is_floating_point() else t for n, t in tensors.items()}
 
 
-def write(job: Job, fixed: Fixed, unet: dict[str, Tensor]) -> None:
-    """Write the model folder, or only the UNet's weights where the folder is already whole.
-
-    Args:
-        job: says where the folder is.
-        fixed: all other parts.
-        unet: the UNet's weights by name.
-    """
-    target = job.out / "unet" / UNET_FILE
-    marker = job.work / "exported.json"
-    if not (marker.exists() and target.exists()):
-        _write_folder(job, fixed, unet)
-        marker.write_text(json.dumps({"out": str(job.out)}), encoding="utf-8")
-    else:
-        write_atomically(target, half(unet), HEADER)
-
-
-def _write_folder(job: Job, fixed: Fixed, unet: dict[str, Tensor]) -> None:
-    """Write everything beside `out`, keep a model card that is there, and swap the folders."""
+def write(job: Job, parts: Parts) -> None:
+    """Write everything beside `job.out`, keep a model card that is there, and swap the folders."""
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
         StableDiffusionPipeline,
     )
 
     beside = job.out.with_name(job.out.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
-    denoiser = architecture.denoiser(job.scale.shape)
-    denoiser.load_state_dict(unet)
-    fixed.vae.register_to_config(scaling_factor=fixed.scaling_factor)
-    halves = [_half_copy(part) for part in (fixed.vae, fixed.pair.text, denoiser)]
+    parts.vae.register_to_config(scaling_factor=parts.scaling_factor)
+    halves = [_half_copy(part) for part in (parts.vae, parts.pair.text, parts.unet)]
     pipeline = StableDiffusionPipeline(
         vae=halves[0],
         text_encoder=halves[1],
@@ -80,13 +57,13 @@ def _write_folder(job: Job, fixed: Fixed, unet: dict[str, Tensor]) -> None:
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(beside, safe_serialization=True)
-    _half_copy(fixed.pair.vision).save_pretrained(beside / "clip")
-    projection = {"weight": fixed.pair.text_projection.weight}
+    _half_copy(parts.pair.vision).save_pretrained(beside / "clip")
+    projection = {"weight": parts.pair.text_projection.weight}
     write_atomically(beside / "clip" / "text_projection.safetensors", half(projection), HEADER)
-    scale = float(fixed.pair.logit_scale.detach().exp().clamp(max=100))
+    scale = float(parts.pair.logit_scale.detach().exp().clamp(max=100))
     (beside / "clip" / "similarity.json").write_text(json.dumps({"logit_scale": scale}) + "\n")
     (beside / "classifier").mkdir()
-    weights = half(dict(fixed.judge.state_dict()))
+    weights = half(dict(parts.judge.state_dict()))
     write_atomically(beside / "classifier" / "model.safetensors", weights, HEADER)
     if (job.out / "README.md").exists():
         shutil.copy(job.out / "README.md", beside / "README.md")

@@ -42,7 +42,7 @@ class Scale:
     save_seconds: float
 
 
-FULL_SCALE = Scale(FULL, 64_000, 8, 500, 190, 900, 6_400, 1_800, 6_000, 8, 64, 192, 45.0)
+FULL_SCALE = Scale(FULL, 64_000, 8, 500, 200, 900, 10_000, 5_000, 5_000, 8, 64, 192, 45.0)
 SMOKE_SCALE = Scale(SMOKE, 96, 2, 8, 8, 8, 8, 8, 8, 4, 8, 16, 0.0)
 
 
@@ -157,13 +157,7 @@ class _State:
             weight.data.copy_(self.average[name])
 
 
-def train(
-    job: Job,
-    recipe: Recipe,
-    model: nn.Module,
-    loss: Loss,
-    every_save: Callable[[dict[str, Tensor]], None] | None = None,
-) -> None:
+def train(job: Job, recipe: Recipe, model: nn.Module, loss: Loss) -> None:
     """Train `model` in place and leave it with its averaged weights, in evaluation mode.
 
     Args:
@@ -171,7 +165,6 @@ def train(
         recipe: optimizer and length; a finished stage returns at once.
         model: everything that learns.
         loss: takes the step's generator; returns the loss and figures for the log.
-        every_save: called with the averaged weights after each checkpoint.
     """
     model.to(job.device).train()
     state = _State(job, recipe, model)
@@ -201,7 +194,5 @@ def train(
         if now - saved > job.scale.save_seconds or last:
             state.write()
             saved = time.monotonic()
-            if every_save:
-                every_save(state.average)
     state.use_average()
     model.eval()

@@ -24,22 +24,38 @@ SKIES: dict[str, tuple[Colour, Colour, Colour]] = {
     "night": ((8, 12, 46), (14, 24, 76), (34, 50, 116)),
 }
 
+SUNS: dict[str, Colour] = {
+    "dawn": (255, 226, 120),
+    "day": (255, 220, 50),
+    "sunset": (255, 214, 70),
+    "night": (250, 170, 40),
+}
+# The side of the moon that lies in the dark.
+MOON_SHADES: dict[str, Colour] = {
+    "dawn": (158, 140, 184),
+    "day": (92, 140, 204),
+    "sunset": (134, 58, 84),
+    "night": (66, 78, 132),
+}
 
-def paint(scene: Scene) -> Image.Image:
-    """Return the scene without its style, 192 by 192 RGB; the same scene gives the same image."""
+
+def paint(scene: Scene) -> Canvas:
+    """Return the scene without its style, 192 by 192; the same scene gives the same canvas."""
     rng = random.Random(f"paint {scene.seed}")
-    canvas = Canvas(_sky(scene.time, rng), grade_of(scene.time))
-    if scene.time != "night":
-        _clouds(canvas, scene.time, rng, scene.style == "pixel")
-    elif scene.style != "ink":  # pen lines around stars would be black dots
-        _stars(canvas, rng)
+    canvas = Canvas(_sky(scene.time, rng), grade_of(scene.time), scene.style == "pixel")
+    if scene.time == "night":
+        if scene.style == "flat":  # elsewhere stars are blots or disappear
+            _stars(canvas, rng)
+    elif scene.style != "ink" or scene.light == "none":  # few lines say more than many
+        _clouds(canvas, scene.time, rng)
     _light(canvas, scene, rng)
     horizon = rng.uniform(31, 35)
     TERRAINS[scene.terrain](canvas, horizon, scene.time, rng)
     ground(canvas, scene.terrain, rng)
     # The thing stands anywhere, whatever the light does: place is no hint to it.
-    THINGS[scene.thing](canvas, rng.uniform(17, 47), rng.uniform(56, 59.5), scene.time, rng)
-    return canvas.image
+    x, foot = rng.uniform(17, 47), rng.uniform(56, 59.5)
+    THINGS[scene.thing](canvas, canvas.snap(x), canvas.snap(foot), scene.time, rng)
+    return canvas
 
 
 def _sky(time: str, rng: random.Random) -> Image.Image:
@@ -62,27 +78,23 @@ def _stars(canvas: Canvas, rng: random.Random) -> None:
         canvas.ellipse(x, y, radius, radius, (tone, tone, min(255, tone + 15)), lit=False)
 
 
-def _clouds(canvas: Canvas, time: str, rng: random.Random, strips: bool) -> None:
+def _clouds(canvas: Canvas, time: str, rng: random.Random) -> None:
     """Draw puffs, or thin faint strips for coarse blocks, where puffs would look like moons."""
     colour = {"dawn": (252, 214, 222), "day": (250, 252, 255), "sunset": (250, 142, 84)}[time]
-    for _ in range(rng.randint(2, 4)):
+    for _ in range(rng.randint(1, 3)):
         x, y, width = rng.uniform(4, 60), rng.uniform(4, 27), rng.uniform(4, 8)
-        if strips:
+        if canvas.blocks:
             faint = [0.5 * (a + b) for a, b in zip(colour, SKIES[time][1], strict=True)]
             row = 4 * rng.choice((0, 1, 5, 6))
             canvas.box(x - width, row, x + width, row + 4, faint, lit=False)
             continue
+        parts = []
         for part in range(5):
             offset = (part - 2) / 2
-            bump = width * 0.26 * (1.15 - abs(offset)) * rng.uniform(0.8, 1.2)
-            canvas.ellipse(
-                x + offset * width * 0.8,
-                y - bump * 0.5,
-                width * 0.36,
-                bump + 0.5,
-                shade(colour, rng.uniform(0.95, 1.0)),
-                lit=False,
-            )
+            bump = width * 0.26 * (1.15 - abs(offset)) * rng.uniform(0.8, 1.2) + 0.5
+            tone = shade(colour, rng.uniform(0.95, 1.0))
+            parts.append((x + offset * width * 0.8, y - bump * 0.5, width * 0.36, bump, tone))
+        canvas.puffs(parts, lit=False)
 
 
 def _light(canvas: Canvas, scene: Scene, rng: random.Random) -> None:
@@ -91,44 +103,31 @@ def _light(canvas: Canvas, scene: Scene, rng: random.Random) -> None:
     body, side = scene.light.split()
     x = {"left": 12.0, "middle": 32.0, "right": 52.0}[side] + rng.uniform(-3, 3)
     y, radius = rng.uniform(9.5, 14), rng.uniform(5.2, 6.4)
+    x, y = canvas.snap(x), canvas.snap(y)
     if body == "sun":
-        colour = {
-            "dawn": (255, 226, 120),
-            "day": (255, 220, 50),
-            "sunset": (255, 214, 70),
-            "night": (250, 170, 40),
-        }[scene.time]
+        colour = SUNS[scene.time]
         rim = shade(colour, 0.93)
-        turn, rays = rng.uniform(0, 1), rng.choice((8, 10, 12))
+        turn, rays = rng.uniform(0, 1), rng.choice((8, 10))
         for ray in range(rays):
             angle = 2 * math.pi * (ray + turn) / rays
-            near, far = radius + 0.8, radius + rng.uniform(2.4, 3.6)
+            near, far = radius + 1.2, radius + rng.uniform(3.0, 4.0)
+            c, s = math.cos(angle), math.sin(angle)
             canvas.line(
-                [
-                    (x + near * math.cos(angle), y + near * math.sin(angle)),
-                    (x + far * math.cos(angle), y + far * math.sin(angle)),
-                ],
-                0.8,
-                rim,
-                lit=False,
+                [(x + near * c, y + near * s), (x + far * c, y + far * s)], 0.9, rim, lit=False
             )
-        canvas.ellipse(x, y, radius, radius, rim, lit=False)
+        canvas.puffs([(x, y, radius, radius, rim)], lit=False)
         canvas.ellipse(x, y, radius - 0.8, radius - 0.8, colour, lit=False)
         return
-    # A crescent: the outer half circle, then back along a flatter inner arc.
-    turn = rng.uniform(-0.5, 0.5) + rng.choice((0.0, math.pi))
+    # A crescent on its own dark disc: the outer half circle, then back along a flatter arc.
+    radius += 1
+    canvas.puffs([(x, y, radius, radius, MOON_SHADES[scene.time])], lit=False)
+    turn = rng.uniform(-0.35, 0.35)
     outer = [-math.pi / 2 + math.pi * i / 12 for i in range(13)]
     points = [(radius * math.cos(a), radius * math.sin(a)) for a in outer]
-    points += [(radius * 0.32 * math.cos(a), radius * math.sin(a)) for a in reversed(outer)]
+    points += [(radius * 0.3 * math.cos(a), radius * math.sin(a)) for a in reversed(outer)]
     c, s = math.cos(turn), math.sin(turn)
-    shape = [
-        (x + (px - radius * 0.5) * c - py * s, y + (px - radius * 0.5) * s + py * c)
-        for px, py in points
-    ]
-    canvas.polygon(shape, (255, 250, 226), lit=False)
-    for _ in range(2):  # craters
-        px, py = points[rng.randint(3, 9)]
-        px, py = px * 0.7 - radius * 0.5, py * 0.7
-        canvas.ellipse(
-            x + px * c - py * s, y + px * s + py * c, 0.6, 0.6, (206, 206, 204), lit=False
-        )
+    canvas.polygon(
+        [(x + px * c - py * s, y + px * s + py * c) for px, py in points],
+        (255, 250, 214),
+        lit=False,
+    )

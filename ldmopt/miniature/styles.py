@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from ldmopt.miniature.canvas import SCALE, SIZE
+from ldmopt.miniature.canvas import BLOCK, SCALE, SIZE, Canvas
 from ldmopt.miniature.painting import paint
 
 if TYPE_CHECKING:
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-BLOCK = 4  # a pixel-art block in final pixels; it divides the autoencoder's factor of 8
 
 
 def render(scene: Scene) -> Picture:
     """Return the picture of a scene, `(64, 64, 3)` uint8; the same scene gives the same bytes."""
-    image = paint(scene)
     rng = random.Random(f"style {scene.seed}")
-    return _STYLES[scene.style](image, rng)
+    return _STYLES[scene.style](paint(scene), rng)
 
 
 def _bytes(values: Any) -> Picture:
@@ -55,30 +53,30 @@ def _window(field: Floats, size: int, rng: random.Random) -> Floats:
     return field[y : y + size, x : x + size]
 
 
-def _flat(image: Image.Image, rng: random.Random) -> Picture:
+def _flat(canvas: Canvas, rng: random.Random) -> Picture:
     """Clean fills: colours cut into few steps, then saturated."""
-    steps = Image.eval(image, lambda v: (v // 20) * 20 + 10)
+    steps = Image.eval(canvas.image, lambda v: (v // 20) * 20 + 10)
     small = _small(steps)
     grey = small.mean(axis=2, keepdims=True)
     return _bytes(grey + (small - grey) * 1.18)
 
 
-def _watercolor(image: Image.Image, rng: random.Random) -> Picture:
+def _watercolor(canvas: Canvas, rng: random.Random) -> Picture:
     """Washes with wobbling borders, darker rims, mottled pigment and a ragged paper margin."""
     full = SIZE * SCALE
     base = np.arange(full, dtype=np.float32)
-    dx = _window(_noise(full, 56, "wobble x"), full, rng) * 3.6
-    dy = _window(_noise(full, 56, "wobble y"), full, rng) * 3.6
+    dx = _window(_noise(full, 56, "wobble x"), full, rng) * 2.6
+    dy = _window(_noise(full, 56, "wobble y"), full, rng) * 2.6
     xs = np.clip(base[None, :] + dx, 0, full - 1).astype(np.intp)
     ys = np.clip(base[:, None] + dy, 0, full - 1).astype(np.intp)
-    wet = Image.fromarray(np.asarray(image)[ys, xs]).resize((SIZE, SIZE), Image.Resampling.BOX)
+    wet = Image.fromarray(np.asarray(canvas.image)[ys, xs]).resize(
+        (SIZE, SIZE), Image.Resampling.BOX
+    )
     small = np.asarray(wet, np.float32)
     soft = np.asarray(wet.filter(ImageFilter.GaussianBlur(1.6)), np.float32)
     rim = np.abs(small - soft).mean(axis=2, keepdims=True)
     mottle = _window(_noise(SIZE, 20, "mottled"), SIZE, rng)[..., None]
-    grain = _window(_noise(SIZE, 128, "grain"), SIZE, rng)[..., None]
-    wash = 0.8 * small + 0.2 * soft
-    wash = wash + (255 - wash) * (0.22 + 0.09 * mottle) - 0.5 * rim + 3 * grain
+    wash = small + (255 - small) * (0.2 + 0.07 * mottle) - 0.8 * rim
     place = np.minimum(np.arange(SIZE), SIZE - 1 - np.arange(SIZE)).astype(np.float32)
     margin = np.minimum(place[:, None], place[None, :])
     ragged = _window(_noise(SIZE, 40, "margin"), SIZE, rng)
@@ -86,36 +84,32 @@ def _watercolor(image: Image.Image, rng: random.Random) -> Picture:
     return _bytes(wash + (np.array((252, 250, 244), np.float32) - wash) * paper)
 
 
-def _pixel(image: Image.Image, rng: random.Random) -> Picture:
+def _pixel(canvas: Canvas, rng: random.Random) -> Picture:
     """Blocks of 4 by 4 pixels in a small palette."""
     # A small core of each block decides its colour: crisper than the mean of the whole block.
-    half = image.resize((2 * SIZE // BLOCK, 2 * SIZE // BLOCK), Image.Resampling.BOX)
+    half = canvas.image.resize((2 * SIZE // BLOCK, 2 * SIZE // BLOCK), Image.Resampling.BOX)
     mean, core = _small(half, SIZE // BLOCK), np.asarray(half, np.float32)[1::2, 1::2]
     blocks = 0.3 * mean + 0.7 * core
-    blocks = np.clip(np.round(blocks / 32) * 32, 0, 255)
+    grey = blocks.mean(axis=2, keepdims=True)
+    blocks = np.clip(np.round((grey + (blocks - grey) * 1.25) / 28) * 28, 0, 255)
     return np.repeat(np.repeat(_bytes(blocks), BLOCK, axis=0), BLOCK, axis=1)
 
 
 @cache
 def _hatch() -> Floats:
-    """Return slanted strokes, 1 on a stroke and 0 between, `(128, 128)`, period 4 pixels."""
-    y, x = np.mgrid[0 : 2 * SIZE, 0 : 2 * SIZE].astype(np.float32)
+    """Return slanted strokes, 1 on a stroke and 0 between, `(64, 64)`, period 4 pixels."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     strokes: Floats = np.clip(1.5 * np.cos((x + y) * (np.pi / 2)), 0, 1).astype(np.float32)
     return strokes
 
 
-def _ink(image: Image.Image, rng: random.Random) -> Picture:
-    """Dark pen lines where tones change, strokes in the dark parts, over a thin tinted wash."""
-    grey = np.asarray(image.convert("L").resize((128, 128), Image.Resampling.BOX), np.float32)
-    edge = np.zeros_like(grey)
-    edge[1:] += np.abs(np.diff(grey, axis=0))
-    edge[:, 1:] += np.abs(np.diff(grey, axis=1))
-    line = np.clip((edge - 7) / 26, 0, 1).reshape(SIZE, 2, SIZE, 2).mean(axis=(1, 3))
-    small = _small(image)
+def _ink(canvas: Canvas, rng: random.Random) -> Picture:
+    """Pen outlines, strokes in the dark parts, over a thin tinted wash."""
+    small, line = _small(canvas.image), _small(canvas.lines) / 255
     tone = small.mean(axis=2)
-    strokes = _window(_hatch(), SIZE, rng) * np.clip((150 - tone) / 150, 0, 1)
-    wash = 0.30 * small + 0.70 * np.array((246, 240, 226), np.float32)
-    dark = np.clip(1 - 1.15 * line - 0.30 * strokes, 0, 1)[..., None]
+    strokes = _hatch() * np.clip((110 - tone) / 110, 0, 1)
+    wash = 0.42 * small + 0.58 * np.array((246, 240, 226), np.float32)
+    dark = np.clip(1 - line - 0.45 * strokes, 0, 1)[..., None]
     return _bytes(np.array((34, 30, 40), np.float32) * (1 - dark) + wash * dark)
 
 

@@ -35,7 +35,7 @@ def _mountains(canvas: Canvas, horizon: float, time: str, rng: random.Random) ->
         ]
         canvas.polygon([(x, top), *edge], (248, 250, 255))
         canvas.polygon([(x, top), *edge[3:]], (206, 216, 236))
-        for _ in range(6):  # cracks along the slope
+        for _ in range(2):  # cracks along the slope
             u = rng.uniform(-0.6, 0.6)
             y = rng.uniform(top + drop * 1.5, foot - 3)
             cx = x + u * spread * (y - top) / (foot - top)
@@ -48,14 +48,14 @@ def _sea(canvas: Canvas, horizon: float, time: str, rng: random.Random) -> None:
     for band in range(6):
         top = horizon + band * 4
         canvas.box(0, top, 64, 64, shade(water, 1.14 - band * 0.06))
-    for _ in range(46):
+    for _ in range(16):
         depth = rng.random() ** 0.8
         y = horizon + 1 + depth * 17
-        length = 1 + depth * 4.5
+        length = 2.5 + depth * 6
         x = rng.uniform(-2, 64)
         canvas.line(
             [(x, y), (x + length / 2, y - 0.35), (x + length, y)],
-            0.4 + 0.35 * depth,
+            0.45 + 0.28 * depth,
             shade(water, rng.choice((1.55, 1.45, 0.76))),
         )
     if rng.random() < 0.5:
@@ -78,7 +78,7 @@ def _desert(canvas: Canvas, horizon: float, time: str, rng: random.Random) -> No
                     [(x0, y0), (x1, y1), (x1, y1 + 2.5), (x0, y0 + 2.5)],
                     shade(sand, 0.76 + 0.05 * level),
                 )
-        for _ in range(7):
+        for _ in range(3):
             x = rng.uniform(0, 60)
             y = height_at(line, x + 2) + rng.uniform(3, 6)
             canvas.line([(x, y), (x + 2, y - 0.5), (x + 4, y)], 0.4, shade(sand, 0.84))
@@ -99,7 +99,7 @@ def _hills(canvas: Canvas, horizon: float, time: str, rng: random.Random) -> Non
         line = ridge(rng, base, 2.8 - level * 0.4, rng.uniform(0.7, 1.3))
         tone = 1.12 - 0.14 * level
         canvas.polygon(below(line), shade(green, tone))
-        for _ in range(16):
+        for _ in range(5):
             x = rng.uniform(0, 64)
             y = height_at(line, x) + rng.uniform(0.8, 6)
             canvas.line(
@@ -107,45 +107,43 @@ def _hills(canvas: Canvas, horizon: float, time: str, rng: random.Random) -> Non
                 0.45,
                 shade(green, tone * rng.choice((0.78, 0.84, 1.22))),
             )
-        for _ in range(5 * level):
+        for _ in range(3 * level):
             x = rng.uniform(0, 64)
             y = height_at(line, x) + rng.uniform(1.5, 6)
             bloom = rng.choice(((250, 250, 240), (250, 220, 80), (232, 96, 120)))
-            canvas.ellipse(x, y, 0.55, 0.55, bloom)
+            canvas.ellipse(x, y, 0.8, 0.8, bloom)
 
 
 def _city(canvas: Canvas, horizon: float, time: str, rng: random.Random) -> None:
     lamp = (255, 222, 120)
-    share = {"dawn": 0.25, "day": 0.0, "sunset": 0.45, "night": 0.6}[time]
+    share = {"dawn": 0.3, "day": 0.0, "sunset": 0.5, "night": 0.6}[time]
     x = -3.0
     while x < 64:
-        width, height = rng.uniform(4, 7), rng.uniform(5, 15)
-        canvas.box(x, horizon + 4 - height, x + width, 64, (142, 156, 182))
+        width, height = rng.uniform(6, 9), rng.uniform(6, 14)
+        canvas.box(x, horizon + 4 - height, x + width, 64, (150, 164, 190))
         x += width + rng.uniform(0, 1.5)
-    x = -2.0
+    blocks = canvas.blocks
+    x = 4.0 * rng.randint(-2, 0) if blocks else rng.uniform(-6, -1)
     while x < 64:
-        width, top = rng.uniform(6, 10), horizon - rng.uniform(-6, 8)
-        wall = rng.choice(((104, 114, 136), (126, 112, 118), (92, 108, 124), (120, 126, 134)))
+        # Towers of whole blocks, where the picture is made of blocks, with windows that fill one.
+        width, top = rng.choice((11.0, 12.0, 13.0)), horizon + rng.uniform(-8, 6)
+        if blocks:
+            width, top = 12.0, canvas.snap(top)
+        wall = rng.choice(((104, 114, 136), (134, 112, 116), (88, 106, 126), (124, 130, 138)))
         canvas.box(x, top, x + width, 64, wall)
-        canvas.box(x + width - 1, top, x + width, 64, shade(wall, 0.72))
-        if rng.random() < 0.4:
-            canvas.line([(x + width / 2, top), (x + width / 2, top - 3)], 0.4, (80, 84, 96))
-        y = top + 1.4
+        if rng.random() < 0.4 and not blocks:
+            canvas.line([(x + width / 2, top), (x + width / 2, top - 3.5)], 0.75, (80, 84, 96))
+        size, pace = (4.0, 8.0) if blocks else (2.1, 3.6)
+        columns = [4.0] if blocks else [width / 2 + pace * i - size / 2 for i in (-1, 0, 1)]
+        y = top + (4 if blocks else 2)
         while y < 50:
-            wx = x + 1.0
-            while wx < x + width - 2:
+            for column in columns:
                 lit = rng.random() < share
-                canvas.box(
-                    wx,
-                    y,
-                    wx + 1,
-                    y + 1.35,
-                    lamp if lit else shade(wall, 1.5 if share == 0 else 0.6),
-                    lit=not lit,
-                )
-                wx += 2
-            y += 2.7
-        x += width + rng.uniform(0, 2.5)
+                left = x + column
+                dark = shade(wall, 1.5 if share == 0 else 0.6)
+                canvas.box(left, y, left + size, y + size + 0.3, lamp if lit else dark, lit=not lit)
+            y += pace + (0 if blocks else 0.8)
+        x += width + (4 * rng.randint(0, 1) if blocks else rng.uniform(0, 2.5))
 
 
 TERRAINS = {"mountains": _mountains, "sea": _sea, "desert": _desert, "hills": _hills, "city": _city}
@@ -170,7 +168,7 @@ def ground(canvas: Canvas, terrain: str, rng: random.Random) -> None:
         for dash in range(-2, 66, 8):
             canvas.box(dash, 61.2, dash + 4, 62.2, (236, 230, 190))
         return
-    for _ in range(34):
+    for _ in range(12):
         x = rng.uniform(0, 64)
         y = height_at(line, x) + 1 + rng.random() * 10
         tone = rng.choice((0.78, 0.86, 1.14))

@@ -22,24 +22,28 @@ def _tree(canvas: Canvas, x: float, foot: float, time: str, rng: random.Random) 
             [(x + lean / 2, foot - height * 0.32), (x + side * 4.5, crown + 0.5)], 0.9, bark
         )
     radius = height * 0.34
+    crowns = []
     for i in range(9):  # outer leaves dark, then lighter ones towards the upper left
         angle = i * 0.7 + rng.uniform(-0.2, 0.2)
-        canvas.ellipse(
-            x + lean + radius * 0.62 * math.cos(angle),
-            crown + radius * 0.5 * math.sin(angle),
-            radius * 0.5,
-            radius * 0.46,
-            shade(leaf, 0.86 - 0.1 * math.sin(angle + 2.2)),
+        crowns.append(
+            (
+                x + lean + radius * 0.62 * math.cos(angle),
+                crown + radius * 0.5 * math.sin(angle),
+                radius * 0.5,
+                radius * 0.46,
+                shade(leaf, 0.86 - 0.1 * math.sin(angle + 2.2)),
+            )
         )
-    canvas.ellipse(x + lean - 0.8, crown - 1.2, radius * 0.62, radius * 0.55, shade(leaf, 1.2))
-    for _ in range(26):
+    crowns.append((x + lean - 0.8, crown - 1.2, radius * 0.62, radius * 0.55, shade(leaf, 1.2)))
+    canvas.puffs(crowns)
+    for _ in range(8):
         angle, part = rng.uniform(0, 6.28), math.sqrt(rng.random())
         canvas.ellipse(
             x + lean + radius * part * math.cos(angle),
             crown + radius * 0.85 * part * math.sin(angle),
-            0.5,
-            0.45,
-            shade(leaf, rng.choice((0.66, 1.36, 1.5))),
+            0.9,
+            0.8,
+            shade(leaf, rng.choice((0.7, 1.36))),
         )
 
 
@@ -64,9 +68,9 @@ def _house(canvas: Canvas, x: float, foot: float, time: str, rng: random.Random)
         ],
         roof,
     )
-    for row in range(1, 4):  # tiles
-        y = top + (eave - top) * row / 4
-        reach = half * 0.25 + (half * 0.75 + 1.8) * row / 4
+    for row in (1, 2):  # tiles
+        y = top + (eave - top) * row / 3
+        reach = half * 0.25 + (half * 0.75 + 1.8) * row / 3
         canvas.line([(x - reach, y), (x + reach, y)], 0.4, shade(roof, 0.78))
     canvas.box(x - 1.6, foot - 6, x + 1.6, foot, (112, 66, 42))
     lamp = time in ("night", "sunset")
@@ -94,7 +98,7 @@ def _lighthouse(canvas: Canvas, x: float, foot: float, time: str, rng: random.Ra
         colour = (248, 246, 240) if i % 2 else (208, 44, 44)
         canvas.polygon([(x - w0, y0), (x - w1, y1), (x + w1, y1), (x + w0, y0)], colour)
         canvas.polygon(
-            [(x + w0 * 0.4, y0), (x + w1 * 0.4, y1), (x + w1, y1), (x + w0, y0)], shade(colour, 0.8)
+            [(x + w0 * 0.5, y0), (x + w1 * 0.5, y1), (x + w1, y1), (x + w0, y0)], shade(colour, 0.8)
         )
     canvas.box(x - high - 1, top - 0.9, x + high + 1, top, (60, 60, 68))
     canvas.box(x - 1.9, top - 4, x + 1.9, top - 0.9, (255, 240, 150), lit=False)

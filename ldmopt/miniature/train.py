@@ -1,7 +1,9 @@
 """Train the miniature from nothing: `python -m ldmopt.miniature.train --out FOLDER`.
 
-Stages, in order: data, classifier, clip, critic, vae, decoder, unet with export. Each keeps a
-checkpoint in the work folder; kill the command at any moment, run it again, and it goes on.
+Stages, in order: data, classifier, clip, critic, vae, latents, decoder, unet, model. Each keeps
+a checkpoint in the work folder; kill the command at any moment, run it again, and it goes on.
+Stages that do not need each other (clip beside vae, decoder beside unet) may run side by side
+in processes of their own, each with `--only`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import argparse
 import dataclasses
 import os
 import sys
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from ldmopt.miniature.loop import Job
     from ldmopt.miniature.towers import Pair
 
-STAGES = ("data", "classifier", "critic", "clip", "vae", "latents", "decoder", "unet")
+STAGES = ("data", "classifier", "critic", "clip", "vae", "latents", "decoder", "unet", "model")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -87,7 +89,7 @@ def run(
     job.say(f"training on {device} with {torch.get_num_threads()} threads, seed {seed}")
 
     stages = Stages(job)
-    getattr(stages, only or "unet")
+    getattr(stages, only or "model")
     job.say(f"done: {only or job.out}")
 
 
@@ -150,13 +152,20 @@ class Stages:
 
     @cached_property
     def unet(self) -> Any:
-        """The denoiser; its checkpoints are exported as they come."""
-        from ldmopt.miniature import denoiser, export
+        """The denoiser; needs the latents, not the finished decoder."""
+        from ldmopt.miniature import denoiser
 
-        fixed = export.Fixed(self.classifier, self.clip, self.decoder, self.latents.scaling_factor)
-        return denoiser.fit(
-            self.job, self.data, self.clip, self.latents, partial(export.write, self.job, fixed)
-        )
+        return denoiser.fit(self.job, self.data, self.clip, self.latents)
+
+    @cached_property
+    def model(self) -> Path:
+        """The finished folder."""
+        from ldmopt.miniature import export
+
+        factor = self.latents.scaling_factor
+        parts = export.Parts(self.classifier, self.clip, self.decoder, factor, self.unet)
+        export.write(self.job, parts)
+        return self.job.out
 
 
 def _with_steady_memory() -> None:
