@@ -42,7 +42,7 @@ class Scale:
     save_seconds: float
 
 
-FULL_SCALE = Scale(FULL, 64_000, 8, 500, 200, 900, 10_000, 5_000, 5_000, 8, 64, 192, 45.0)
+FULL_SCALE = Scale(FULL, 64_000, 8, 500, 200, 900, 10_000, 10_000, 5_000, 8, 64, 192, 45.0)
 SMOKE_SCALE = Scale(SMOKE, 96, 2, 8, 8, 8, 8, 8, 8, 4, 8, 16, 0.0)
 
 
