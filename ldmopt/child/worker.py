@@ -18,9 +18,9 @@ import numpy as np
 
 from ldmopt import machine, registry
 from ldmopt.child import png, wire
+from ldmopt.child.noise import starting_noise
 from ldmopt.contracts import Block, Cost, Engine, Meter, Pixels, Plan, Setting
 from ldmopt.errors import GenerationError
-from ldmopt.hosts.torch import DTYPES
 from ldmopt.knob import all_knobs, build_plan
 from ldmopt.model import STANDIN, Model
 
@@ -217,28 +217,6 @@ class Worker:
             result = self.pipeline(**inputs, **plan.call)
             cost = self.meter.finish()
         return as_pixels(result.images[0]), cost
-
-
-def starting_noise(model: Model, plan: Plan, seed: int) -> dict[str, Any]:
-    """Return the call's ``latents`` and ``generator``: drawn on the CPU in fp32, from the seed.
-
-    They are the same for every setting of one size. Letting the pipeline draw would not do: in
-    half precision a CPU generator gives other numbers.
-    """
-    if model.name == STANDIN:
-        return {"seed": seed}
-    import torch
-
-    generator = torch.Generator("cpu").manual_seed(seed)
-    factor, native = model.scale_factor, model.native_size
-    height, width = (int(plan.call.get(side, native)) for side in ("height", "width"))
-    shape = (1, model.latent_channels, height // factor, width // factor)
-    dtype = getattr(torch, DTYPES[plan.load.get("precision", "fp32")])
-    latents = torch.randn(shape, generator=generator, dtype=torch.float32)
-    return {
-        "latents": latents.to(dtype),
-        "generator": generator,
-    }
 
 
 def as_pixels(image: np.ndarray[Any, Any]) -> Pixels:
