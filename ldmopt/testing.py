@@ -87,8 +87,7 @@ def check_knob(worker: Worker, name: str, value: Value) -> None:
     """
     space = open_space(worker)
     item = space.knobs[name]
-    enabling = {other: min(values, key=str) for other, values in item.when.items()
-                if space.default.get(other) not in values}
+    enabling = item.enabling(space.default)
     base = space.canonical(enabling)
     setting = space.canonical({**enabling, name: value})
     reason = space.refusal(setting)
