@@ -210,11 +210,10 @@ class Worker:
         Raises:
             GenerationError: a picture that is not a number or black.
         """
-        inputs = {"prompt": block.prompt, "output_type": "np",
-                  **starting_noise(self.model, plan, block.seed)}
-        with metered(self.pipeline, self.meter):
+        inputs = {"prompt": [block.prompt], "output_type": "np"}
+        with starting_noise(self.model, [block.seed]) as noise, metered(self.pipeline, self.meter):
             self.meter.start()
-            result = self.pipeline(**inputs, **plan.call)
+            result = self.pipeline(**inputs, **noise, **plan.call)
             cost = self.meter.finish()
         return as_pixels(result.images[0]), cost
 
@@ -247,7 +246,8 @@ def metered(pipeline: Any, meter: Meter) -> Iterator[None]:
             def timed(*args: Any, **kwargs: Any) -> Any:
                 name = kind
                 if kind == "network":
-                    first: Any = args[0] if args else kwargs.get("sample")
+                    named = kwargs.get("sample", kwargs.get("hidden_states"))
+                    first: Any = args[0] if args else named
                     name = "guided" if first.shape[0] == 2 else "unguided"
                 with meter.timed(name):
                     return plain(*args, **kwargs)
@@ -255,7 +255,7 @@ def metered(pipeline: Any, meter: Meter) -> Iterator[None]:
             stack.callback(_restore, owner, method, vars(owner).get(method))
             setattr(owner, method, timed)
 
-        for part in ("text_encoder", "text_encoder_2"):
+        for part in ("text_encoder", "text_encoder_2", "text_encoder_3"):
             if getattr(pipeline, part, None) is not None:
                 wrap(getattr(pipeline, part), "forward", "encode")
         for part in ("unet", "transformer"):
