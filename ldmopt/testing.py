@@ -66,6 +66,7 @@ def fingerprint(pipeline: Any, plan: Plan) -> dict[str, str]:
                      f"{json.dumps(dict(scheduler.config), sort_keys=True, default=str)}",
         "attention": _processors(unet) + _processors(pipeline.vae),
     }
+    found["batch"] = str(plan.batch)
     return found | {f"call.{name}": str(value) for name, value in plan.call.items()}
 
 
@@ -149,7 +150,7 @@ def _check_restored(worker: Worker, base: Setting, setting: Setting, before: _Ma
 def knob_values(name: str) -> list[Value]:
     """Return the values of a knob that a suite should try: all named ones, or a few numbers."""
     tries: dict[str, list[Value]] = {
-        "steps": [1, 7], "guidance": [1.0, 9.0], "size": ["64x64", "96x64"],
+        "steps": [1, 7], "guidance": [1.0, 9.0], "size": ["64x64", "96x64"], "batch": [2, 3],
     }
     from ldmopt.knob import all_knobs
 

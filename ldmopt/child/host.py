@@ -27,7 +27,8 @@ class ProcessHost:
     Attributes:
         busy_seconds: how long children have worked for us, loading and failures included, what
             is prepared once (an ONNX export) left out.
-        deadline_seconds: how long one picture may take before its child is killed.
+        deadline_seconds: how long a picture may take before its child is killed; a call for
+            several may take as many times as long.
     """
 
     def __init__(
@@ -120,9 +121,9 @@ class ProcessHost:
     ) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Send a request and yield its answers, events left out.
 
-        Until the child says that it has loaded, the deadline is the one for loading.
+        From ``loading``, where a child begins, to ``loaded`` the deadline is the one for loading.
         """
-        finished, loading = 0, True
+        finished, loading, batch = 0, True, 1
         try:
             if self._child is None:
                 self._child = self._server.spawn()
@@ -130,9 +131,10 @@ class ProcessHost:
             channel = self._child[0]
             wire.send(channel, request)
             while finished < count:
-                deadline = LOAD_DEADLINE_SECONDS if loading else self.deadline_seconds
+                deadline = LOAD_DEADLINE_SECONDS if loading else batch * self.deadline_seconds
                 answer, blob = self._answer(channel, deadline)
-                loading = loading and answer.get("event") != "loaded"
+                loading = {"loading": True, "loaded": False}.get(answer.get("event", ""), loading)
+                batch = answer.get("batch", batch)
                 if "failure" in answer:
                     finished = count
                     raise GenerationError(answer["failure"], answer["reason"])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -25,6 +26,8 @@ from ldmopt.knob import all_knobs, build_plan
 from ldmopt.model import STANDIN, Model
 
 WARMUP_STEPS = 2
+INPUTS = ("sample", "hidden_states")
+"""Names that UNets and transformers have for the latent that they work on."""
 
 
 def work(channel: socket.socket) -> None:
@@ -87,11 +90,11 @@ class Worker:
             plugins: modules with further knobs.
         """
         self.model = model
-        self.knobs = all_knobs(plugins)
+        self.knobs = all_knobs(plugins, model)
         self._wanted_device = device
         self.pipeline: Any = None
         self._loaded: dict[str, Any] | None = None
-        self._warm: set[str] = set()
+        self._warm: dict[str, float] = {}
 
     @cached_property
     def device(self) -> str:
@@ -118,45 +121,65 @@ class Worker:
     def generate(
         self, setting: Setting, picture: Setting, blocks: list[list[Any]]
     ) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield ``prepared``, ``loaded``, ``ready`` when warm, then a cost and PNG a block.
+        """Yield ``prepared``, ``loading``, ``loaded``, ``ready``, then a cost and PNG a block.
+
+        Between ``loaded`` and ``ready`` is the warm-up, unless an earlier one still serves.
 
         Raises:
             GenerationError: not-a-number or black pictures, or what loading and running raised.
         """
         yield self._prepared(setting)
         plan = self.prepare(setting)
-        yield {"event": "loaded"}, b""
+        yield {"event": "loaded", "batch": plan.batch}, b""
         with self.edited(plan):
             key = self._warmth(setting)
             if key not in self._warm:
-                self.call(self._with(plan, num_inference_steps=WARMUP_STEPS), Block("", 0))
-                self._warm.add(key)
+                began = time.perf_counter()
+                self.call(self._short(plan), Block("", 0))
+                self._warm[key] = time.perf_counter() - began
             yield {"event": "ready"}, b""
-            for prompt, seed in blocks:
-                block = Block(prompt, seed)
-                pixels, cost = self.call(plan, block)
-                text = png.parameters_text(picture, block, self.model.name)
-                yield {"cost": cost.to_dict()}, png.encode(pixels, text)
+            wanted = [Block(prompt, seed) for prompt, seed in blocks]
+            for first in range(0, len(wanted), plan.batch):
+                together = wanted[first : first + plan.batch]
+                pictures, cost = self.calls(plan, together)
+                cost = replace(cost, warmup_seconds=self._warm[key])
+                for block, pixels in zip(together, pictures, strict=True):
+                    text = png.parameters_text(picture, block, self.model.name)
+                    yield {"cost": cost.to_dict()}, png.encode(pixels, text)
 
     def memory(self, setting: Setting) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield ``prepared``, ``loaded``, then the peak of one picture of two steps.
+        """Yield ``prepared``, ``loaded``, then the peak of one call of two steps.
 
         The peak does not depend on steps. To be asked of a fresh child: the libraries are paged
-        in by a tiny computation, the baseline is held, the model loaded, a smallest-size picture
-        made; then the peak is reset and read over one picture of the setting's own size.
+        in by a tiny computation, the baseline is held, the model loaded, smallest-size pictures
+        made; then the peak is reset and read over one call of the setting's own size.
+
+        On a CPU, loading and the smallest-size pictures are rehearsed before the baseline is
+        held. Resident bytes count the pages of code in use, and which of them are depends on what
+        else was imported and on what the system's file cache holds: half of what a small model
+        seems to take, other in every process. A GPU's memory holds no such pages.
         """
         yield self._prepared(setting)
         self._engine(self.plan(setting)).warm_libraries(self.device)
+        if self.device == "cpu":
+            yield from self._smallest(setting)
+            self.unload()
+            yield {"event": "loading"}, b""
         self.meter.hold_baseline()
+        yield from self._smallest(setting)
         plan = self.prepare(setting)
-        yield {"event": "loaded"}, b""
         with self.edited(plan):
-            short = self._with(plan, num_inference_steps=WARMUP_STEPS)
-            side = min(64, self.model.native_size)
-            self.call(self._with(short, width=side, height=side), Block("", 0))
             self.meter.reset_peak()
-            _, cost = self.call(short, Block("", 0))
+            _, cost = self.call(self._short(plan), Block("", 0))
             yield {"cost": replace(cost, **self.meter.peak()).to_dict()}, b""
+
+    def _smallest(self, setting: Setting) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Load what the setting needs, yield ``loaded``, and make pictures of the least size."""
+        plan = self.prepare(setting)
+        yield {"event": "loaded", "batch": plan.batch}, b""
+        side = min(64, self.model.native_size)
+        with self.edited(plan):
+            self.call(self._short(plan, width=side, height=side), Block("", 0))
 
     @contextmanager
     def edited(self, plan: Plan) -> Iterator[None]:
@@ -167,8 +190,9 @@ class Worker:
             yield
 
     @staticmethod
-    def _with(plan: Plan, **call: Any) -> Plan:
-        return Plan(plan.load, plan.edits, {**plan.call, **call})
+    def _short(plan: Plan, **call: Any) -> Plan:
+        """Return the plan with few steps, and other arguments of the call."""
+        return replace(plan, call={**plan.call, "num_inference_steps": WARMUP_STEPS, **call})
 
     def _engine(self, plan: Plan) -> Engine:
         name = STANDIN if self.model.name == STANDIN else plan.load.get("backend", "torch")
@@ -205,17 +229,39 @@ class Worker:
         return plan
 
     def call(self, plan: Plan, block: Block) -> tuple[Pixels, Cost]:
-        """Make one picture under the meter; the plan's edits must be in force.
+        """Make one block's picture under the meter, in a call of the plan's batch.
 
         Raises:
             GenerationError: a picture that is not a number or black.
         """
-        inputs = {"prompt": [block.prompt], "output_type": "np"}
-        with starting_noise(self.model, [block.seed]) as noise, metered(self.pipeline, self.meter):
-            self.meter.start()
-            result = self.pipeline(**inputs, **noise, **plan.call)
-            cost = self.meter.finish()
-        return as_pixels(result.images[0]), cost
+        pictures, cost = self.calls(plan, [block])
+        return pictures[0], cost
+
+    def calls(self, plan: Plan, blocks: Sequence[Block]) -> tuple[list[Pixels], Cost]:
+        """Make the pictures of one call under the meter; the plan's edits must be in force.
+
+        A call that lacks blocks is filled up with its own: what it costs is then the same as for
+        every other call of the setting. What was made to fill up is left out.
+
+        Args:
+            plan: says how many pictures a call makes.
+            blocks: at least one, and no more than that.
+
+        Raises:
+            GenerationError: a picture that is not a number or black.
+        """
+        filled = [blocks[place % len(blocks)] for place in range(plan.batch)]
+        seeds = [block.seed for block in filled]
+        if hasattr(self.pipeline.scheduler, "noise_sampler_seed"):
+            # Brownian noise has a source of its own, that no generator decides.
+            self.pipeline.scheduler.noise_sampler_seed = seeds
+        with starting_noise(self.model, seeds) as noise:
+            inputs = {"prompt": [block.prompt for block in filled], "output_type": "np", **noise}
+            with metered(self.pipeline, self.meter, plan.batch):
+                self.meter.start()
+                result = self.pipeline(**inputs, **plan.call)
+                cost = self.meter.finish(plan.batch)
+        return [as_pixels(image) for image in result.images[: len(blocks)]], cost
 
 
 def as_pixels(image: np.ndarray[Any, Any]) -> Pixels:
@@ -233,10 +279,10 @@ def as_pixels(image: np.ndarray[Any, Any]) -> Pixels:
 
 
 @contextmanager
-def metered(pipeline: Any, meter: Meter) -> Iterator[None]:
+def metered(pipeline: Any, meter: Meter, batch: int = 1) -> Iterator[None]:
     """Book every call of the pipeline's parts under its kind, and take the wrappers off again.
 
-    A network call is ``guided`` when its batch is twice the latent's (CFG on), else ``unguided``.
+    A network call is ``guided`` when it works on twice the pictures (CFG on), else ``unguided``.
     """
     with ExitStack() as stack:
 
