@@ -26,7 +26,26 @@ def progress(console: Console) -> Iterator[Report]:
         yield _Lines(console)
         return
     with Live(console=console, refresh_per_second=4, transient=True) as live:
-        yield lambda state: live.update(_panel(state))
+        notes = _Notes(live.console)
+
+        def show(state: State) -> None:
+            notes(state)
+            live.update(_panel(state))
+
+        yield show
+
+
+class _Notes:
+    """Prints each note once, above whatever moves."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told = 0
+
+    def __call__(self, state: State) -> None:
+        for line in state.notes[self._told :]:
+            self._console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
+        self._told = len(state.notes)
 
 
 class _Lines:
@@ -35,8 +54,10 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last: tuple[object, ...] = ()
+        self._notes = _Notes(console)
 
     def __call__(self, state: State) -> None:
+        self._notes(state)
         key = (state.stage, state.trials, state.doing)
         if key == self._last:
             return

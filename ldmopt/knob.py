@@ -22,7 +22,7 @@ from ldmopt.model import Model
 
 __all__ = [
     "Above", "Choice", "Context", "Domain", "Knob", "Number", "Size", "Space", "Stage", "all_knobs",
-    "build_plan", "build_space", "knob", "parse_setting", "refused",
+    "build_plan", "build_space", "examples", "knob", "parse_setting", "refused",
 ]
 
 
@@ -254,10 +254,7 @@ class Space:
         for other, fitting in self.knobs[name].when.items():
             if other not in full or callable(fitting) or full[other] in fitting:
                 continue
-            domain = self.searched.get(other)
-            values: tuple[Value, ...] = domain.values if isinstance(domain, Choice) else ()
-            values = (domain.high,) if isinstance(domain, Number) else values
-            enabling = [value for value in values if value in fitting]
+            enabling = [v for v in examples(self.searched.get(other)) if v in fitting]
             if not enabling:
                 return None
             found[other] = enabling[0]
@@ -381,11 +378,14 @@ def _domain(item: Knob, wanted: object, space: Space, default: Setting) -> Domai
     return Choice(tuple(values))
 
 
-def _examples(domain: Domain | None) -> tuple[Value, ...]:
+def examples(domain: Domain | None) -> tuple[Value, ...]:
     """Return values of a domain: all that are named, or both ends of a range."""
     if isinstance(domain, Choice):
         return domain.values
-    return (domain.low, domain.high) if isinstance(domain, Number) else ()
+    if not isinstance(domain, Number):
+        return ()
+    ends = (domain.low, domain.high)
+    return tuple(dict.fromkeys(int(end) if domain.whole else end for end in ends))
 
 
 def refused(item: Knob, value: Value, space: Space) -> str | None:

@@ -138,3 +138,25 @@ def test_sizes_are_multiples_of_eight(width, height):
     else:
         with pytest.raises(UserError):
             Size().parse("size", text)
+
+
+def test_a_knob_says_under_which_searched_values_it_acts():
+    here = Context(describe("standin"), packages={"onnxruntime": "1", "optimum-onnx": "1"})
+    always = build_space({}, {"attention": "all"}, here)
+    assert always.acting("attention") == {}
+    sometimes = build_space({"backend": "onnx"}, {"attention": "all", "backend": "all"}, here)
+    assert sometimes.acting("attention") == {"backend": "torch"}
+    never = build_space({"backend": "onnx"}, {"attention": "all"}, here)
+    assert never.acting("attention") is None
+
+
+def test_peak_memory_is_told_by_what_runs_and_how_large():
+    space = build_space({}, {}, Context(describe("standin")))
+    base = space.default
+    assert set(space.memory(base)) >= {"attention", "backend", "precision"}
+    assert not {"steps", "sampler", "sigmas", "guidance", "size"} & set(space.memory(base))
+    assert space.needs_memory_of(base, base.replace({"size": "96x96", "steps": 2}))
+    assert not space.needs_memory_of(base, base.replace({"size": "48x64"}))
+    assert not space.needs_memory_of(base, base.replace({"guidance": 1.0}))
+    assert space.needs_memory_of(base.replace({"guidance": 1.0}), base)
+    assert not space.needs_memory_of(base, base.replace({"precision": "bf16"}))
