@@ -8,6 +8,7 @@ import ldmopt
 ROOT = Path(ldmopt.__file__).parent
 RANKS = [
     ["errors"],
+    ["families", "weights"],
     ["model", "registry", "machine", "miniature"],
     ["contracts"],
     ["domain"],

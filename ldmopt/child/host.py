@@ -57,6 +57,7 @@ class ProcessHost:
         preload = ["ldmopt.child.worker"]
         for name in engines:
             preload += registry.module("ldmopt.hosts", name).PRELOAD
+        preload += [model.module] if model.module else []
         self._hello = {"model": dataclasses.asdict(model), "device": device,
                        "plugins": list(plugins)}
         self.picture_part = picture_part

@@ -200,10 +200,10 @@ class Worker:
         return engine
 
     def _warmth(self, setting: Setting) -> str:
-        """Name what a first call pays for: how it executes, at which size, guided or not."""
-        execution = {n: v for n, v in setting.items() if not self.knobs[n].changes_picture}
+        """Name what a first call pays for: how it runs, at which size, guided or not."""
+        runs = {n: v for n, v in setting.items() if self.knobs[n].changes_memory}
         guided = float(setting.get("guidance", 0)) > 1
-        return Setting(execution, size=setting.get("size", ""), guided=guided).json()
+        return Setting(runs, size=setting.get("size", ""), guided=guided).json()
 
     def plan(self, setting: Setting) -> Plan:
         """Return what the setting asks of this model's pipeline."""
@@ -257,6 +257,8 @@ class Worker:
             self.pipeline.scheduler.noise_sampler_seed = seeds
         with starting_noise(self.model, seeds) as noise:
             inputs = {"prompt": [block.prompt for block in filled], "output_type": "np", **noise}
+            if self.model.rounds_sizes:
+                inputs["use_resolution_binning"] = False
             with metered(self.pipeline, self.meter, plan.batch):
                 self.meter.start()
                 result = self.pipeline(**inputs, **plan.call)
