@@ -44,11 +44,12 @@ def generate(
         UserError: the setting cannot be had here, or gives no usable picture.
     """
     space = open_space(model, device, setting)
+    alone = space.canonical({"batch": 1})
     host = ProcessHost(space.context.model, device, picture_part=space.picture,
                        backends=[str(space.default["backend"])])
     with closing(host):
         try:
-            return next(iter(list(host.generate(space.default, [Block(prompt, seed)]))))[0]
+            return next(iter(list(host.generate(alone, [Block(prompt, seed)]))))[0]
         except GenerationError as error:
             raise UserError(f"setting {space.default} gives no picture: {error}; "
                             "take another recommendation") from error
