@@ -10,6 +10,7 @@ RANKS = [
     ["errors"],
     ["families", "weights"],
     ["model", "registry", "machine", "miniature"],
+    ["parts"],
     ["contracts"],
     ["domain"],
     ["knob", "knobs", "labels", "labels_csv", "rulebook", "schema"],
@@ -17,7 +18,8 @@ RANKS = [
     ["hosts", "search"],
     ["child"],
     ["study"],
-    ["apply", "preview", "display", "testing"],
+    ["forecast", "installed"],
+    ["apply", "checkup", "preview", "display", "shapes", "testing"],
     ["cli", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
