@@ -1,7 +1,7 @@
 """Record what each execution setting costs on this machine: one row a (shape, setting, picture).
 
 Random weights have true cost: a network's seconds and bytes do not depend on what it has learned.
-So the shapes of SD 1.5 and SDXL are built from their published configurations, saved as ordinary
+So families are built from their published configurations (`ldmopt/shapes.py`), saved as ordinary
 diffusers folders, and measured through ldmopt's own host. Rows are appended as they are measured;
 running again goes on where it was.
 
@@ -26,93 +26,13 @@ from ldmopt.contracts import Block, Setting
 from ldmopt.errors import GenerationError
 from ldmopt.knob import Context, build_space
 from ldmopt.model import describe
+from ldmopt.shapes import SHAPES, build
 
-# Sizes as published in the configurations of each family's UNet, VAE and text encoders.
-SHAPES = {
-    "sd15": {
-        "channels": (320, 640, 1280, 1280), "heads": 8, "text": (768, 3072, 12, 12),
-        "sample": 64, "depth": 1,
-    },
-    "sdxl": {
-        "channels": (320, 640, 1280), "heads": (5, 10, 20), "text": (768, 3072, 12, 12),
-        "text_2": (1280, 5120, 32, 20), "sample": 128, "depth": (1, 2, 10),
-    },
-}
 COLUMNS = (
     "shape", "setting", "seconds", "encode", "denoise", "decode", "other", "guided_seconds",
     "unguided_seconds", "calls", "peak_memory_bytes", "memory_kind", "allocated_bytes",
     "reserved_bytes", "failed",
 )
-
-
-def build(shape: str, folder: Path, shrink: bool) -> None:
-    """Save a random-weight pipeline of a family's shape, in half precision."""
-    import diffusers
-    import torch
-
-    torch.manual_seed(0)
-    facts = SHAPES[shape]
-    scale = 10 if shrink else 1
-    channels = tuple(max(32, c // scale) for c in facts["channels"])
-    depth, xl = facts["depth"], shape == "sdxl"
-    cross = (768 + 1280 if xl else 768) // (8 if shrink else 1)
-    down = ["CrossAttnDownBlock2D"] * len(channels)
-    down[0 if xl else -1] = "DownBlock2D"
-    unet = diffusers.UNet2DConditionModel(
-        sample_size=8 if shrink else facts["sample"],
-        block_out_channels=channels,
-        down_block_types=tuple(down),
-        up_block_types=tuple(name.replace("Down", "Up") for name in reversed(down)),
-        cross_attention_dim=cross,
-        attention_head_dim=2 if shrink else facts["heads"],
-        transformer_layers_per_block=1 if shrink else depth,
-        use_linear_projection=xl,
-        addition_embed_type="text_time" if xl else None,
-        addition_time_embed_dim=256 if xl else None,
-        projection_class_embeddings_input_dim=(6 * 256 + 1280 // (8 if shrink else 1))
-        if xl else None,
-    )
-    vae_channels = (32, 32, 32, 32) if shrink else (128, 256, 512, 512)
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=vae_channels, latent_channels=4, layers_per_block=1 if shrink else 2,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        sample_size=64 if shrink else facts["sample"] * 8,
-    )
-    scheduler = diffusers.EulerDiscreteScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
-    )
-    first = text_encoder(facts["text"], shrink, projection=False)
-    if xl:
-        second = text_encoder(facts["text_2"], shrink, projection=True)
-        pipeline = diffusers.StableDiffusionXLPipeline(
-            vae, first, second, tokenizer(), tokenizer(), unet, scheduler, add_watermarker=False
-        )
-    else:
-        pipeline = diffusers.StableDiffusionPipeline(
-            vae, first, tokenizer(), unet, scheduler, None, None, requires_safety_checker=False
-        )
-    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
-
-
-def text_encoder(size: tuple[int, int, int, int], shrink: bool, projection: bool):
-    """Return a CLIP text encoder of random weights."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    hidden, inner, layers, heads = (size[0] // 8, 64, 2, 4) if shrink else size
-    config = CLIPTextConfig(
-        hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers,
-        num_attention_heads=heads, projection_dim=hidden,
-    )
-    return CLIPTextModelWithProjection(config) if projection else CLIPTextModel(config)
-
-
-def tokenizer():
-    """Return the miniature's tokenizer, padded to CLIP's 77 tokens: cost depends on length only."""
-    from transformers import CLIPTokenizer
-
-    from ldmopt import miniature
-
-    return CLIPTokenizer.from_pretrained(miniature.folder() / "tokenizer", model_max_length=77)
 
 
 def settings(space, shrink: bool) -> list[Setting]:
@@ -126,7 +46,8 @@ def settings(space, shrink: bool) -> list[Setting]:
     found = []
     for size, guidance, *chosen in product(sizes, [7.5, 1.0], *values.values()):
         raw = {**dict(zip(values, chosen, strict=True)), "size": size, "guidance": guidance,
-               "steps": 4 if shrink else 12, "sampler": "euler"}
+               "steps": 4 if shrink else 12,
+               "sampler": "flow_euler" if space.context.model.flow_matching else "euler"}
         setting = space.canonical(raw)
         if not space.refusal(setting) and setting not in found:
             found.append(setting)
@@ -166,7 +87,7 @@ def main() -> None:
         with options.out.open(newline="") as file:
             done = {line["setting"] for line in csv.DictReader(file)}
     with tempfile.TemporaryDirectory() as name:
-        build(options.shape, Path(name), options.shrink)
+        build(options.shape, Path(name), shrink=options.shrink)
         model = describe(name)
         packages = machine.packages()
         backends = ["torch", "onnx"] if {"onnxruntime", "optimum-onnx"} <= set(packages) else [
