@@ -104,7 +104,7 @@ class Knob:
         A sampler and a call's arguments leave memory alone; how the networks are loaded, run or
         patched does not, whether the picture changes or not.
         """
-        patches = self.stage is not Stage.CALL and bool(self.touches - {"scheduler"})
+        patches = self.stage is not Stage.CALL and bool(self.touches - {"scheduler", "calls"})
         return patches or not self.changes_picture
 
     def default_for(self, model: Model) -> Value:

@@ -135,7 +135,7 @@ class Worker:
             key = self._warmth(setting)
             if key not in self._warm:
                 began = time.perf_counter()
-                self.call(self._short(plan), Block("", 0))
+                yield from self._warmed(setting, plan)
                 self._warm[key] = time.perf_counter() - began
             yield {"event": "ready"}, b""
             wanted = [Block(prompt, seed) for prompt, seed in blocks]
@@ -169,6 +169,8 @@ class Worker:
         yield from self._smallest(setting)
         plan = self.prepare(setting)
         with self.edited(plan):
+            if setting.get("compile", "off") != "off":
+                yield from self._warmed(setting, plan)
             self.meter.reset_peak()
             _, cost = self.call(self._short(plan), Block("", 0))
             yield {"cost": replace(cost, **self.meter.peak()).to_dict()}, b""
@@ -179,7 +181,23 @@ class Worker:
         yield {"event": "loaded", "batch": plan.batch}, b""
         side = min(64, self.model.native_size)
         with self.edited(plan):
-            self.call(self._short(plan, width=side, height=side), Block("", 0))
+            yield from self._warmed(setting, plan, width=side, height=side)
+
+    def _warmed(
+        self, setting: Setting, plan: Plan, **call: Any
+    ) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Make a short call of every kind of network call that the setting's pictures need.
+
+        What compiles here, yields ``loading`` before and ``loaded`` after it: it takes minutes.
+        """
+        compiles = setting.get("compile", "off") != "off"
+        if compiles:
+            yield {"event": "loading"}, b""
+        self.call(self._short(plan, **call), Block("", 0))
+        if float(setting.get("guidance_end", 1)) < 1:
+            self.call(self._short(plan, guidance_scale=1.0, **call), Block("", 0))
+        if compiles:
+            yield {"event": "loaded", "batch": plan.batch}, b""
 
     @contextmanager
     def edited(self, plan: Plan) -> Iterator[None]:
@@ -202,8 +220,12 @@ class Worker:
     def _warmth(self, setting: Setting) -> str:
         """Name what a first call pays for: how it runs, at which size, guided or not."""
         runs = {n: v for n, v in setting.items() if self.knobs[n].changes_memory}
+        if runs.get("compile", "off") != "off":
+            # Samplers hand on timesteps in number formats of their own: other graphs.
+            runs |= setting.only({"sampler", "sigmas"})
         guided = float(setting.get("guidance", 0)) > 1
-        return Setting(runs, size=setting.get("size", ""), guided=guided).json()
+        ends = float(setting.get("guidance_end", 1)) < 1
+        return Setting(runs, size=setting.get("size", ""), guided=guided, ends=ends).json()
 
     def plan(self, setting: Setting) -> Plan:
         """Return what the setting asks of this model's pipeline."""
@@ -284,7 +306,8 @@ def as_pixels(image: np.ndarray[Any, Any]) -> Pixels:
 def metered(pipeline: Any, meter: Meter, batch: int = 1) -> Iterator[None]:
     """Book every call of the pipeline's parts under its kind, and take the wrappers off again.
 
-    A network call is ``guided`` when it works on twice the pictures (CFG on), else ``unguided``.
+    A network call is ``guided`` when it works on twice the pictures (CFG on), else ``unguided``;
+    or ``cached``, where an edit of the network tells by ``reuses(sample)`` that it is a cheap one.
     """
     with ExitStack() as stack:
 
@@ -296,7 +319,9 @@ def metered(pipeline: Any, meter: Meter, batch: int = 1) -> Iterator[None]:
                 if kind == "network":
                     named = kwargs.get("sample", kwargs.get("hidden_states"))
                     first: Any = args[0] if args else named
-                    name = "guided" if first.shape[0] == 2 else "unguided"
+                    name = "guided" if first.shape[0] > batch else "unguided"
+                    if getattr(owner, "reuses", None) is not None and owner.reuses(first):
+                        name = "cached"
                 with meter.timed(name):
                     return plain(*args, **kwargs)
 

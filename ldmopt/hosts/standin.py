@@ -18,7 +18,10 @@ import numpy as np
 from ldmopt.model import Model
 
 PRELOAD = ("numpy", "PIL.Image", "PIL.PngImagePlugin")
-LACKS = frozenset({"scheduler", "attention"})
+LACKS = frozenset({
+    "scheduler", "attention", "compiled", "memory_format", "vae.tiling", "vae.slicing", "hooks",
+    "reuse", "tokens", "call.callback_on_step_end",
+})
 CALL_SECONDS = 0.0002
 _HASTE = {"dpmpp_2m": 3.0, "unipc": 3.0, "heun": 4.0, "ddim": 6.0, "pndm": 6.0, "lms": 9.0}
 

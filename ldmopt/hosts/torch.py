@@ -44,7 +44,14 @@ def load(model: Model, plan: Mapping[str, Any], device: str) -> Any:
         local_files_only=True,
         variant=model.variant,
         **{name: value for name, value in off.items() if name in known},
-    ).to(device)
+    )
+    offload = plan.get("offload")
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ldmopt.contracts import Calls, Cost
 
-NETWORK_KINDS = ("guided", "unguided")
+NETWORK_KINDS = ("guided", "unguided", "cached")
 
 
 def assemble(total_seconds: float, booked: Mapping[str, list[float]], batch: int = 1) -> Cost:
