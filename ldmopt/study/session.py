@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ldmopt import machine
@@ -178,19 +179,9 @@ def open_session(
     Raises:
         UserError: model, prompts, device or a knob's value cannot be had.
     """
-    model = describe(spec.model)
     search, confirm = prompts_of(spec)
-    # Checked twice: first by what can be known at once, then by what the host process sees.
-    early = Context(model, machine.likely_device(spec.device), machine.packages())
-    space = build_space(spec.default, spec.space, early, spec.plugins)
-    host = ProcessHost(
-        model, spec.device, backends=_backends(space), plugins=spec.plugins, log=folder.log,
-        picture_part=space.picture, deadline_seconds=spec.deadline_seconds,
-    )
+    host, facts, space = open_host(spec, folder.log)
     try:
-        facts = host.describe()
-        context = Context(model, facts["device"], facts["packages"])
-        space = build_space(spec.default, spec.space, context, spec.plugins)
         session = Session(
             spec, folder, host, space, Bench(host, folder, space), scorer, facts,
             [Block(prompt, seed) for prompt in search for seed in range(spec.seeds)],
@@ -199,11 +190,46 @@ def open_session(
             report,
         )
         session.bench = Bench(host, folder, space, session.on_picture)
-        write_environment(session, model.digest())
+        write_environment(session, space.context.model.digest())
         return session
     except BaseException:
         host.close()
         raise
+
+
+def open_host(
+    spec: StudySpec, log: Path | None
+) -> tuple[ProcessHost, Mapping[str, Any], Space]:
+    """Start a study's host; return it with the machine's facts and the study's space.
+
+    Raises:
+        UserError: model, device or a knob's value cannot be had.
+    """
+    # Checked twice: first by what can be known at once, then by what the host process sees.
+    space = early_space(spec)
+    model = space.context.model
+    host = ProcessHost(
+        model, spec.device, backends=_backends(space), plugins=spec.plugins, log=log,
+        picture_part=space.picture, deadline_seconds=spec.deadline_seconds,
+    )
+    try:
+        facts = host.describe()
+        context = Context(model, facts["device"], facts["packages"])
+        return host, facts, build_space(spec.default, spec.space, context, spec.plugins)
+    except BaseException:
+        host.close()
+        raise
+
+
+def early_space(spec: StudySpec) -> Space:
+    """Return a study's space as far as it can be known before any library is loaded.
+
+    Raises:
+        UserError: model, device or a knob's value cannot be had.
+    """
+    model = describe(spec.model)
+    context = Context(model, machine.likely_device(spec.device), machine.packages())
+    return build_space(spec.default, spec.space, context, spec.plugins)
 
 
 def _backends(space: Space) -> list[str]:
