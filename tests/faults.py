@@ -1,5 +1,6 @@
 """A knob that breaks the pipeline on purpose: real faults for the tests, in a child process."""
 
+import ctypes
 import os
 import resource
 import signal
@@ -11,7 +12,18 @@ import numpy as np
 
 from ldmopt.knob import Choice, Stage, knob
 
-KINDS = ("none", "abort", "killed", "hang", "nan", "black", "memory", "raise")
+KINDS = (
+    "none", "abort", "segfault", "killed", "hang", "slow", "nan", "black", "memory", "cuda memory",
+    "raise",
+)
+EXPECTED = {
+    "abort": "crash", "segfault": "crash", "killed": "out-of-memory", "hang": "deadline",
+    "nan": "nan", "black": "black", "memory": "out-of-memory", "cuda memory": "out-of-memory",
+    "raise": "error",
+}
+"""The kind of failure that each fault must become."""
+
+SLOW_SECONDS = 0.3
 
 
 @contextmanager
@@ -22,14 +34,22 @@ def _fault(pipeline, kind):
         decode(picture)
         if kind == "abort":
             os.abort()
+        if kind == "segfault":
+            ctypes.string_at(0)
+        if kind == "slow":
+            time.sleep(SLOW_SECONDS)
+            return picture
         if kind == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if kind == "hang":
             time.sleep(3600)
         if kind == "memory":
-            limit = 2**31
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-            np.ones(2 * limit, dtype=np.uint8)
+            resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+            held = []
+            while True:
+                held.append(np.empty(2**26, dtype=np.uint8))
+        if kind == "cuda memory":
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has ...")
         if kind == "raise":
             raise RuntimeError("shapes do not match")
         return np.full_like(picture, np.nan if kind == "nan" else 0.0)

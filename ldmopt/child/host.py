@@ -20,6 +20,9 @@ from ldmopt.model import STANDIN, Model
 LOAD_DEADLINE_SECONDS = 1800.0
 """How long loading may take, an ONNX export included."""
 
+HARMLESS = ("nan", "black", "refused")
+"""Failures after which a child is as good as before."""
+
 
 class ProcessHost:
     """Generates in a child process that may crash, hang or run out of memory.
@@ -137,7 +140,8 @@ class ProcessHost:
                 loading = {"loading": True, "loaded": False}.get(answer.get("event", ""), loading)
                 batch = answer.get("batch", batch)
                 if "failure" in answer:
-                    finished = count
+                    if answer["failure"] in HARMLESS:
+                        finished = count
                     raise GenerationError(answer["failure"], answer["reason"])
                 if "event" not in answer:
                     finished += 1
@@ -145,7 +149,8 @@ class ProcessHost:
         except OSError as error:
             raise GenerationError("crash", f"the host process is gone ({error})") from error
         finally:
-            # Answers that nobody took would be read as those of the next request.
+            # Answers that nobody took would be read as those of the next request; and what raised
+            # an error may have left CUDA unusable, or memory in pieces.
             if finished < count:
                 self._end_child()
 

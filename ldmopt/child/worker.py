@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,11 @@ from ldmopt.knob import all_knobs, build_plan
 from ldmopt.model import STANDIN, Model
 
 WARMUP_STEPS = 2
+OUT_OF_MEMORY = (
+    "out of memory", "not enough memory", "DefaultCPUAllocator", "bad allocation", "bad_alloc",
+    "Failed to allocate memory", "_ALLOC_FAILED",
+)
+"""How torch, its CUDA libraries and ONNX Runtime say that memory ran out."""
 INPUTS = ("sample", "hidden_states")
 """Names that UNets and transformers have for the latent that they work on."""
 
@@ -56,8 +61,6 @@ def work(channel: socket.socket) -> None:
         except Exception as error:
             failure = as_failure(error)
             wire.send(channel, {"failure": failure.kind, "reason": failure.reason})
-            if failure.kind == "out-of-memory":
-                worker.unload()
 
 
 def as_failure(error: Exception) -> GenerationError:
@@ -66,8 +69,7 @@ def as_failure(error: Exception) -> GenerationError:
         return error
     line = (str(error).strip().splitlines() or [""])[0]
     text = f"{type(error).__name__}: {line}"
-    marks = ("out of memory", "not enough memory", "DefaultCPUAllocator", "bad allocation")
-    if isinstance(error, MemoryError) or any(mark in str(error) for mark in marks):
+    if isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY):
         return GenerationError("out-of-memory", text)
     return GenerationError("error", text)
 
@@ -314,6 +316,8 @@ def metered(pipeline: Any, meter: Meter, batch: int = 1) -> Iterator[None]:
         def wrap(owner: Any, method: str, kind: str) -> None:
             plain = getattr(owner, method)
 
+            # Pipelines look at a scheduler's signature before they hand it generator and eta.
+            @wraps(plain)
             def timed(*args: Any, **kwargs: Any) -> Any:
                 name = kind
                 if kind == "network":
