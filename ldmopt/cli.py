@@ -219,12 +219,20 @@ def lint(
     setting: Annotated[Path, typer.Argument(help="A setting as JSON.", metavar="SETTING.json")],
     model: Annotated[str, typer.Option(help="As in a study.")] = "miniature",
     device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
-    """Check a setting without running it."""
+    """Say what is illegal, ignored or harmful in a setting, ours or plain diffusers', and why."""
     from ldmopt import lint as check
     from ldmopt import read_setting
+    from ldmopt.linting import report
 
-    _print_json(check(read_setting(setting), model=model, device=device))
+    found = check(read_setting(setting), model=model, device=device)
+    if as_json:
+        _print_json(found)
+    else:
+        typer.echo(report(found))
+    if any(item["severity"] == "illegal" for item in found["findings"]):
+        raise typer.Exit(1)
 
 
 @app.command()

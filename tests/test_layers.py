@@ -19,7 +19,8 @@ RANKS = [
     ["child"],
     ["study"],
     ["forecast", "installed"],
-    ["apply", "checkup", "preview", "display", "shapes", "testing"],
+    ["apply", "checkup", "preview", "display", "shapes", "testing", "rules",
+     "linting"],
     ["cli", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
