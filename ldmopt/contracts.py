@@ -136,7 +136,8 @@ class Cost:
         latency_seconds: until the pictures of the call arrive (equal to seconds at batch 1).
         seconds_by_phase: ``encode``, ``denoise``, ``decode``, ``other``; they sum to ``seconds``.
         calls_by_kind: network evaluations (``guided``, ``unguided``, or ``cached`` where deep
-            layers were reused) and scheduler steps (``step``) that the picture went through: count, and seconds per picture.
+            layers were reused) and scheduler steps (``step``) that the picture went through:
+            count, and seconds per picture.
         peak_memory_bytes: the peak above the baseline, or None where it was not read.
         memory_kind: ``rss`` (resident bytes of the process), ``nvml``, or ``allocated``.
         baseline_bytes: what the process held just before the model was loaded.

@@ -103,7 +103,7 @@ AYS_NOISE = {
 }
 """The noise schedule that these timesteps mean."""
 
-AYS_MOST_STEPS = 100
+AYS_MOST_STEPS = 50
 """Beyond it, neighbours among the finest timesteps would be the same whole number."""
 
 _FOREIGN = {row.a1111.lower(): slug for slug, row in SAMPLERS.items()} | {
