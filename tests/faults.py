@@ -6,7 +6,7 @@ import resource
 import signal
 import time
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 
 import numpy as np
 
@@ -95,3 +95,29 @@ def watch(plan, value):
     """Writes each prompt that the stand-in is given to the file that WATCH_FILE names."""
     if value == "on":
         plan.edits.append(partial(_watched, path=os.environ["WATCH_FILE"]))
+
+
+@contextmanager
+def _poisoned(pipeline):
+    step = pipeline.scheduler.step
+
+    @wraps(step)
+    def poisoned(*args, **kwargs):
+        (latents, *rest) = step(*args, **kwargs)
+        return (latents * float("nan"), *rest)
+
+    pipeline.scheduler.step = poisoned
+    try:
+        yield
+    finally:
+        del pipeline.scheduler.step
+
+
+@knob(
+    space=Choice(("off", "on")), default="off", stage=Stage.EDIT, changes_picture=True,
+    touches={"scheduler"},
+)
+def poison(plan, value):
+    """Turns the latents of a real pipeline into NaN, as an overflow in half precision does."""
+    if value == "on":
+        plan.edits.append(_poisoned)
