@@ -20,7 +20,7 @@ RANKS = [
     ["study"],
     ["forecast", "installed"],
     ["apply", "checkup", "preview", "display", "shapes", "testing", "rules",
-     "linting"],
+     "linting", "catalogue"],
     ["cli", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
