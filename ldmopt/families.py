@@ -89,6 +89,18 @@ def family(pipeline: str) -> Family | None:
     return None
 
 
+@cache
+def exportable() -> frozenset[str]:
+    """Return the pipelines that optimum-onnx runs; none where it is not installed."""
+    found = importlib.util.find_spec("optimum")
+    for root in (found.submodule_search_locations or () if found else ()):
+        path = Path(root) / "onnxruntime" / "modeling_diffusion.py"
+        if path.exists():
+            names = re.findall(r"class ORT(\w+)\(ORTDiffusionPipeline", path.read_text("utf-8"))
+            return frozenset(names)
+    return frozenset()
+
+
 def _read(tree: ast.Module, pipeline: str, module: str) -> Family:
     parts: dict[str, object] = {}
     call: dict[str, object] = {}
