@@ -389,8 +389,12 @@ def examples(domain: Domain | None) -> tuple[Value, ...]:
 
 
 def refused(item: Knob, value: Value, space: Space) -> str | None:
-    """Say why a value is refused by itself: with whichever other knobs it needs to act at all."""
+    """Say why a value is refused by itself: whatever the knobs are set to that it depends on."""
     if item.refuse is None:
         return None
-    setting = space.canonical({**item.enabling(space.default), item.name: value})
-    return item.refuse(value, setting, space.context)
+    enabling = item.enabling(space.default)
+    company = [enabling, *({**enabling, other: fitting} for other, ok in item.when.items()
+                           if not callable(ok) for fitting in ok)]
+    reasons = [item.refuse(value, space.canonical({**values, item.name: value}), space.context)
+               for values in company]
+    return reasons[0] if all(reasons) else None

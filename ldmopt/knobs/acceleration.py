@@ -208,6 +208,8 @@ def _merged(pipeline: Any, ratio: float) -> Iterator[None]:
         """Draw anew in each call by its timestep, so that a picture is always the same one."""
         seed = int(args[1])
         arguments["generator"] = torch.Generator(args[0].device).manual_seed(seed)
+        # The library draws for an even batch only, but a batch must not change its pictures.
+        arguments["use_rand"] = pipeline.do_classifier_free_guidance
 
     hook = unet.register_forward_pre_hook(seeded)
     try:

@@ -208,9 +208,10 @@ def _refuse_sigmas(value: Value, setting: Setting, context: Context) -> str | No
     if other:
         return (f"is for Stable Diffusion's noise schedule ({other[0]} {AYS_NOISE[other[0]]}), "
                 f"this model has {config.get(other[0])}; take another")
-    if not SAMPLERS[str(setting["sampler"])].takes_timesteps:
+    sampler = str(setting.get("sampler", "euler"))
+    if not SAMPLERS[sampler].takes_timesteps:
         able = ", ".join(n for n, row in SAMPLERS.items() if row.takes_timesteps and row.noise)
-        return f"needs a sampler that takes timesteps ({able}), not {setting['sampler']}"
+        return f"needs a sampler that takes timesteps ({able}), not {sampler}"
     if int(setting.get("steps", 1)) > AYS_MOST_STEPS:
         return f"is for {AYS_MOST_STEPS} steps at most, got {setting['steps']}; take karras"
     return None

@@ -10,6 +10,7 @@ from ldmopt.child.worker import Worker
 from ldmopt.contracts import Block, Setting
 from ldmopt.knob import Context, all_knobs
 from ldmopt.model import describe
+from ldmopt.study.equivalence import decibels
 from ldmopt.testing import BLOCK, check_knob, open_space
 
 KNOBS = all_knobs()
@@ -55,6 +56,15 @@ def test_a_picture_does_not_depend_on_those_made_before(miniature, name, value):
     first, _ = make(miniature, [BLOCK, other], **{name: value})
     second, _ = make(miniature, [other, BLOCK], **{name: value})
     assert np.array_equal(first[0], second[1]) and np.array_equal(first[1], second[0])
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_a_batch_merges_the_same_tokens(miniature, guidance):
+    pytest.importorskip("tomesd")
+    alone, _ = make(miniature, token_merging=0.5, guidance=guidance)
+    together, _ = make(miniature, token_merging=0.5, guidance=guidance, batch=2)
+    assert decibels(alone[0], together[0]) > 40
 
 
 @pytest.mark.real

@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 from ldmopt.contracts import Setting
-from ldmopt.knob import Context, all_knobs
+from ldmopt.knob import Context, all_knobs, build_space
 from ldmopt.knobs.sampling import (
     AYS,
     AYS_MOST_STEPS,
@@ -81,6 +81,15 @@ def test_aligned_steps_reach_the_scheduler(miniature, slug):
         miniature.call(plan, BLOCK)
         used = miniature.pipeline.scheduler.timesteps.unique().flip(0)
     assert used.tolist() == AysSchedules["StableDiffusionTimesteps"]
+
+
+def test_aligned_steps_can_be_searched_beside_samplers_that_take_them():
+    context = Context(describe("miniature"))
+    space = build_space({"sampler": "unipc"}, {"sampler": ["unipc", "euler"], "sigmas": "all"},
+                        context)
+    assert "ays" in space.searched["sigmas"].values
+    assert "takes timesteps" in space.refusal(space.canonical({"sigmas": "ays"}))
+    assert space.refusal(space.canonical({"sigmas": "ays", "sampler": "euler"})) is None
 
 
 @pytest.mark.parametrize(("change", "values", "words"), [
