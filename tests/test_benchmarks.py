@@ -57,6 +57,24 @@ def test_a_gpu_session_tests_measures_and_tells_the_distance_to_the_floor(tmp_pa
         assert float(row["floor_seconds"]) == pytest.approx(float(row["flops"]) / rate)
 
 
+@pytest.mark.real
+def test_the_benchmark_of_measuring_gives_every_figure(tmp_path):
+    out = tmp_path / "execution.json"
+    command = [sys.executable, "benchmarks/execution.py", "--quick", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    found = json.loads(out.read_text())
+    assert found["quick"] and found["machine"]["device"] == "cpu"
+    assert len(found["targets"]) == 5
+    for name, row in found["targets"].items():
+        assert row["value"] >= 0 and name in done.stdout
+    results = found["results"]
+    for row in (results["batch_1"], results["batch_2"]):
+        assert row["best"] and row["decibels"]["worst"] >= 30
+        assert row["low"] <= row["ratio"] <= row["high"]
+    memory = results["memory"]
+    assert memory["difference_bytes"] <= memory["allowed_bytes"]
+
+
 def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path):
     session = load("gpu_session")
     assert session.run("bad", [sys.executable, "-c", "raise SystemExit(3)"], 60.0, tmp_path)[
