@@ -180,7 +180,7 @@ def begin(session: Session, storage: optuna.storages.RDBStorage) -> None:
     except GenerationError as error:
         raise UserError(f"the default setting ({default}) gives no picture: {error}; change "
                         f"[default] (the libraries' output is in {session.folder.log})") from error
-    session.tell(stage="probe")
+    session.tell(stage="probe", doing="")
     found = probe(session)
     changing = {item.knob for item in found if item.changes_picture}
     dropped = [(item.knob, item.value) for item in found if item.dropped]
