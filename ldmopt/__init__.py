@@ -10,11 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ldmopt.apply import generate, lint, read_setting, write_picture
+    from ldmopt.apply import generate, read_setting, write_picture
+    from ldmopt.checkup import doctor
     from ldmopt.contracts import Block, Cost, Picture, Preference, Quality, Score, Setting
     from ldmopt.errors import GenerationError, LdmoptError, UserError
     from ldmopt.knob import Context, Knob, Space, Stage, build_space
-    from ldmopt.preview import doctor, plan
+    from ldmopt.linting import lint
+    from ldmopt.preview import plan
     from ldmopt.rulebook import Recommendation, Rulebook
     from ldmopt.study.output import distill_run as distill
     from ldmopt.study.spec import StudySpec, read_spec
@@ -30,9 +32,9 @@ _HOMES = {
     "Quality": "contracts", "Recommendation": "rulebook", "Rulebook": "rulebook",
     "Score": "contracts", "Setting": "contracts", "Space": "knob", "Stage": "knob",
     "StudySpec": "study.spec", "UserError": "errors", "build_space": "knob",
-    "distill": "study.output:distill_run", "doctor": "preview", "fit": "study.taste:fit_run",
+    "distill": "study.output:distill_run", "doctor": "checkup", "fit": "study.taste:fit_run",
     "generate": "apply", "labels_export": "study.taste",
-    "labels_import": "study.taste", "lint": "apply", "plan": "preview", "read_setting": "apply",
+    "labels_import": "study.taste", "lint": "linting", "plan": "preview", "read_setting": "apply",
     "read_spec": "study.spec", "rescore": "study.taste", "run": "study.stages",
     "write_picture": "apply",
 }

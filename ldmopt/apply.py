@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from ldmopt import machine
 from ldmopt.child.host import ProcessHost
-from ldmopt.contracts import Block, Picture, Setting, Value
+from ldmopt.contracts import Block, Picture, Value
 from ldmopt.errors import GenerationError, UserError
-from ldmopt.knob import Context, Space, build_space, parse_setting
+from ldmopt.knob import Context, Space, build_space
 from ldmopt.model import describe
 from ldmopt.study.folder import write
 
@@ -44,30 +43,15 @@ def generate(
         UserError: the setting cannot be had here, or gives no usable picture.
     """
     space = open_space(model, device, setting)
+    alone = space.canonical({"batch": 1})
     host = ProcessHost(space.context.model, device, picture_part=space.picture,
                        backends=[str(space.default["backend"])])
     with closing(host):
         try:
-            return next(iter(list(host.generate(space.default, [Block(prompt, seed)]))))[0]
+            return next(iter(list(host.generate(alone, [Block(prompt, seed)]))))[0]
         except GenerationError as error:
             raise UserError(f"setting {space.default} gives no picture: {error}; "
                             "take another recommendation") from error
-
-
-def lint(setting: Mapping[str, object], *, model: str = "miniature",
-         device: str = "auto") -> dict[str, Any]:
-    """Check a setting without running it.
-
-    Returns:
-        ``setting``: canonical; ``ignored``: knobs that were given but do not act.
-
-    Raises:
-        UserError: an unknown knob, an impossible value, or one that is refused here.
-    """
-    space = open_space(model, device, setting)
-    given = parse_setting(setting, space.knobs)
-    acting: Setting = space.default
-    return {"setting": dict(acting), "ignored": sorted(set(given) - set(acting))}
 
 
 def read_setting(path: str | Path) -> dict[str, object]:

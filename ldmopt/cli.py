@@ -65,22 +65,21 @@ def run(
 @app.command()
 def plan(
     study: Annotated[Path, typer.Argument(help="A study's TOML.", metavar="STUDY.toml")],
+    probe: Annotated[bool, typer.Option(
+        "--probe/--no-probe", help="Run the default briefly, to predict minutes and memory."
+    )] = True,
     as_json: Json = False,
 ) -> None:
-    """Say what a study would do, without doing it."""
+    """Say what a study would do, what it leaves out, and what it would take."""
     from ldmopt import plan as plan_study
+    from ldmopt.display import plan_lines
 
-    found = plan_study(study)
+    found = plan_study(study, probe=probe)
     if as_json:
         _print_json(found)
         return
-    for key, value in found.items():
-        if isinstance(value, dict):
-            typer.echo(f"{key}:")
-            for name, item in value.items():
-                typer.echo(f"  {name}: {item}")
-        else:
-            typer.echo(f"{key}: {value}")
+    for line in plan_lines(found):
+        typer.echo(line)
 
 
 @app.command()
@@ -220,29 +219,37 @@ def lint(
     setting: Annotated[Path, typer.Argument(help="A setting as JSON.", metavar="SETTING.json")],
     model: Annotated[str, typer.Option(help="As in a study.")] = "miniature",
     device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
-    """Check a setting without running it."""
+    """Say what is illegal, ignored or harmful in a setting, ours or plain diffusers', and why."""
     from ldmopt import lint as check
     from ldmopt import read_setting
+    from ldmopt.linting import report
 
-    _print_json(check(read_setting(setting), model=model, device=device))
+    found = check(read_setting(setting), model=model, device=device)
+    if as_json:
+        _print_json(found)
+    else:
+        typer.echo(report(found))
+    if any(item["severity"] == "illegal" for item in found["findings"]):
+        raise typer.Exit(1)
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """Say what this machine offers, and what each knob could do on it."""
+def doctor(
+    model: Annotated[str, typer.Option(help="Whose knobs to check; as in a study.")] = "miniature",
+    as_json: Json = False,
+) -> None:
+    """Say what this machine offers, what each knob could do on it, and how to mend the rest."""
     from ldmopt import doctor as examine
+    from ldmopt.display import doctor_lines
 
-    found = examine()
+    found = examine(model)
     if as_json:
         _print_json(found)
         return
-    for name, value in found["machine"].items():
-        typer.echo(f"{name}: {value}")
-    for problem in found["problems"]:
-        typer.echo(f"problem: {problem}")
-    for name, values in found["knobs"].items():
-        typer.echo(f"knob {name}: {values}")
+    for line in doctor_lines(found):
+        typer.echo(line)
 
 
 @app.callback(invoke_without_command=True)

@@ -127,20 +127,31 @@ class Calls:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a picture cost.
+    """What a picture cost, or a setting: then seconds are medians over its calls.
+
+    Every host fills the same fields; what its device cannot tell is None.
 
     Attributes:
-        seconds: device seconds per picture.
+        seconds: device seconds per picture: those of a pipeline call divided by its pictures.
         latency_seconds: until the pictures of the call arrive (equal to seconds at batch 1).
         seconds_by_phase: ``encode``, ``denoise``, ``decode``, ``other``; they sum to ``seconds``.
-        calls_by_kind: network evaluations (``guided``, ``unguided``) and scheduler steps
-            (``step``), each with count and seconds.
+        calls_by_kind: network evaluations (``guided``, ``unguided``, or ``cached`` where deep
+            layers were reused) and scheduler steps (``step``) that the picture went through:
+            count, and seconds per picture.
         peak_memory_bytes: the peak above the baseline, or None where it was not read.
         memory_kind: ``rss`` (resident bytes of the process), ``nvml``, or ``allocated``.
         baseline_bytes: what the process held just before the model was loaded.
         allocated_bytes: the peak of torch's allocator on CUDA.
         reserved_bytes: the peak that torch's allocator held on CUDA.
-        joules: energy per picture, where the device tells.
+        joules: energy per picture of the whole device, where it tells.
+        batch: pictures in the pipeline call.
+        warmup_seconds: wall seconds of the call made before, which compiles, tunes and pages in;
+            in no other figure. None where none was needed.
+        foreign_processes: other processes seen on the GPU, whose work is in these figures too;
+            None where it cannot be told.
+        repeats: calls that the seconds are a median of.
+        seconds_low: lower end of the median's 95 % interval; None for a single call.
+        seconds_high: upper end of it.
     """
 
     seconds: float
@@ -153,6 +164,12 @@ class Cost:
     allocated_bytes: int | None = None
     reserved_bytes: int | None = None
     joules: float | None = None
+    batch: int = 1
+    warmup_seconds: float | None = None
+    foreign_processes: int | None = None
+    repeats: int = 1
+    seconds_low: float | None = None
+    seconds_high: float | None = None
 
     @property
     def network_evaluations(self) -> int:
@@ -289,11 +306,13 @@ class Plan:
         load: what decides which pipeline is loaded (``backend``, ``dtype`` ...).
         edits: context managers that change the loaded pipeline and restore it exactly on exit.
         call: keyword arguments of the pipeline's call.
+        batch: pictures in one call, each with a prompt and a seed of its own.
     """
 
     load: dict[str, Any] = field(default_factory=dict)
     edits: list[Callable[[Any], AbstractContextManager[None]]] = field(default_factory=list)
     call: dict[str, Any] = field(default_factory=dict)
+    batch: int = 1
 
 
 class Host(Protocol):
@@ -302,7 +321,11 @@ class Host(Protocol):
     def generate(
         self, setting: Setting, blocks: Sequence[Block]
     ) -> Iterator[tuple[Picture, Cost]]:
-        """Yield each block's picture as it arrives, in order.
+        """Yield each block's picture as it arrives, in order, as many a call as the setting says.
+
+        Blocks are taken from the first on, so a call begins at every batch-th picture. A call
+        that lacks blocks is filled up with some of its own, made again and left out: its cost is
+        that of a full one.
 
         Raises:
             GenerationError: the setting gave no usable picture; the host can be used again.
@@ -345,15 +368,15 @@ class Meter(Protocol):
     """Times calls and reads memory on one kind of device."""
 
     def start(self) -> None:
-        """Begin a picture."""
+        """Begin a call of the pipeline."""
         ...
 
     def timed(self, kind: str) -> AbstractContextManager[None]:
         """Book what runs inside under a kind of call; may be nested in nothing but `start`."""
         ...
 
-    def finish(self) -> Cost:
-        """End the picture and return its seconds; memory fields stay None."""
+    def finish(self, batch: int = 1) -> Cost:
+        """End the call and return the cost per picture; memory fields stay None."""
         ...
 
     def hold_baseline(self) -> None:

@@ -26,7 +26,26 @@ def progress(console: Console) -> Iterator[Report]:
         yield _Lines(console)
         return
     with Live(console=console, refresh_per_second=4, transient=True) as live:
-        yield lambda state: live.update(_panel(state))
+        notes = _Notes(live.console)
+
+        def show(state: State) -> None:
+            notes(state)
+            live.update(_panel(state))
+
+        yield show
+
+
+class _Notes:
+    """Prints each note once, above whatever moves."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told = 0
+
+    def __call__(self, state: State) -> None:
+        for line in state.notes[self._told :]:
+            self._console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
+        self._told = len(state.notes)
 
 
 class _Lines:
@@ -35,8 +54,10 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last: tuple[object, ...] = ()
+        self._notes = _Notes(console)
 
     def __call__(self, state: State) -> None:
+        self._notes(state)
         key = (state.stage, state.trials, state.doing)
         if key == self._last:
             return
@@ -127,3 +148,72 @@ def recommendations_table(data: Mapping[str, Any]) -> Table:
             words(changed) or "the default",
         )
     return table
+
+
+def plan_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what `plan` found, for people."""
+    yield f"study {found['study']}: {found['model']} on {found['device']}"
+    yield f"default: {words(found['default'])}"
+    yield "searched:"
+    for name, row in found["searched"].items():
+        shown = row["values"]
+        shown = shown if isinstance(shown, str) else ", ".join(map(str, shown))
+        yield f"  {name} ({row['kind']} knob): {shown}"
+    if found["dropped"]:
+        yield "dropped:"
+    for row in found["dropped"]:
+        value = "" if row["value"] is None else f"={row['value']}"
+        yield f"  {row['knob']}{value}: {row['reason']}"
+    pictures = found["pictures"]
+    yield (f"pictures: {pictures['per_trial']} a trial, {pictures['probe']} to test which "
+           f"executions leave the picture alone, {pictures['held_out_per_recommendation']} held "
+           "out for each recommendation")
+    yield f"budget: {words(found['budget'])}" + (f", caps: {words(found['caps'])}"
+                                                 if found["caps"] else "")
+    if found["forecast"] is not None:
+        yield from _forecast_lines(found["forecast"])
+
+
+def _forecast_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    minutes = found["device_minutes"]
+    parts = ", ".join(f"{name} {minutes[name]:.1f}"
+                      for name in ("default", "probe", "search", "confirm"))
+    yield (f"predicted: {minutes['total']:.1f} device minutes ({parts}), about {found['trials']} "
+           f"trials; the default takes {found['default_seconds']:.3g} s a picture, a typical "
+           f"proposal {found['typical_seconds']:.3g} s")
+    if found["slower_than_cap"]:
+        yield f"predicted: {found['slower_than_cap']:.0%} of the space is over the cap on seconds"
+    for row in found["memory"]:
+        verdict = {None: "", True: ", fits", False: ", CANNOT FIT the cap"}[row["fits"]]
+        yield (f"predicted: size={row['size']} batch={row['batch']} takes "
+               f"{megabytes(row['predicted_bytes'])} ({found['memory_kind']}){verdict}")
+    yield f"({found['predicted']})"
+
+
+def doctor_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what `doctor` found, for people."""
+    facts = found["machine"]
+    yield f"device: {facts['device']} ({facts['device_name']})"
+    for gpu in found["gpus"] or ():
+        yield (f"gpu: {gpu['name']}, {megabytes(gpu['free_bytes'])} of "
+               f"{megabytes(gpu['total_bytes'])} free, {gpu['uuid']}")
+    yield f"driver: {facts['driver'] or 'no NVIDIA driver'}"
+    yield f"memory: {megabytes(facts['device_bytes'])}, {facts['system']}, " \
+          f"Python {facts['python']}"
+    yield f"memory meter: {found['memory_meter']['kind']}, {found['memory_meter']['how']}"
+    yield "packages: " + ", ".join(f"{name} {one}" for name, one in facts["packages"].items())
+    for row in found["folders"]:
+        yield (f"{row['name']}: {row['path']}, {megabytes(row['free_bytes'])} free"
+               f"{'' if row['writable'] else ', NOT WRITABLE'}")
+    yield "knobs:"
+    for name, values in found["knobs"].items():
+        offered = [value for value, reason in values.items() if reason is None]
+        yield f"  {name}: {', '.join(offered)}"
+        yield from (f"    not {value}: {reason}" for value, reason in values.items() if reason)
+    for row in found["missing"]:
+        yield f"missing: {row['package']}, for {row['brings']}; install it with: {row['install']}"
+    for row in found["problems"]:
+        yield f"problem: {row['problem']}" + (f"; mend it with: {row['install']}"
+                                              if row["install"] else "")
+    if not found["problems"]:
+        yield "no problem found"

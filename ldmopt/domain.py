@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -130,6 +131,21 @@ class Size:
     def narrow(self, name: str, low: object, high: object, step: object, log: object) -> Domain:
         """Refuse: sizes are listed."""
         raise UserError(f'{name} takes a list, not a range; give for example ["512x512"]')
+
+
+@dataclass(frozen=True)
+class Above:
+    """Numbers greater than a limit, as a condition under which another knob acts."""
+
+    limit: float
+
+    def __contains__(self, value: object) -> bool:
+        """Tell whether a value is such a number."""
+        return isinstance(value, int | float) and value > self.limit
+
+    def __iter__(self) -> Iterator[Value]:
+        """Give one example."""
+        yield self.limit + 1
 
 
 Domain: TypeAlias = Choice | Number | Size

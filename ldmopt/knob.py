@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeAlias
 
 from ldmopt import registry
 from ldmopt.contracts import Plan, Setting, Value
-from ldmopt.domain import Choice, Domain, Number, Size
+from ldmopt.domain import Above, Choice, Domain, Number, Size
 from ldmopt.errors import UserError, did_you_mean
 from ldmopt.model import Model
 
 __all__ = [
-    "Choice", "Context", "Domain", "Knob", "Number", "Size", "Space", "Stage", "all_knobs",
-    "build_plan", "build_space", "knob", "parse_setting",
+    "Above", "Choice", "Context", "Domain", "Knob", "Number", "Size", "Space", "Stage", "all_knobs",
+    "build_plan", "build_space", "examples", "knob", "parse_setting", "refused",
 ]
 
 
@@ -48,6 +49,19 @@ class Context:
     packages: Mapping[str, str] = field(default_factory=dict)
 
 
+class Fitting(Protocol):
+    """Values of one knob under which another acts; iterating gives at least one example."""
+
+    def __contains__(self, value: object, /) -> bool:
+        """Tell whether a value is one of them."""
+        ...
+
+    def __iter__(self) -> Iterator[Value]:
+        """Give them all, or examples."""
+        ...
+
+
+Conditions: TypeAlias = Mapping[str, "Fitting | Callable[[Model], Fitting]"]
 Refuse: TypeAlias = Callable[[Value, Setting, Context], "str | None"]
 Accept: TypeAlias = Callable[[object], Mapping[str, Value]]
 
@@ -64,7 +78,8 @@ class Knob:
         stage: when it acts.
         changes_picture: a picture knob; otherwise it changes only cost.
         touches: parts of the pipeline that it changes.
-        when: other knobs' values under which it acts at all.
+        when: other knobs' values under which it acts at all; a function of the model's facts
+            stands for values that depend on the model.
         refuse: returns why a value cannot be had here, or None.
         accept: turns foreign names of a value into values of one or more knobs.
         help: one line for people.
@@ -77,18 +92,42 @@ class Knob:
     stage: Stage
     changes_picture: bool
     touches: frozenset[str]
-    when: Mapping[str, frozenset[Value]]
+    when: Conditions
     refuse: Refuse | None
     accept: Accept | None
     help: str
+
+    @property
+    def changes_memory(self) -> bool:
+        """Whether peak memory may depend on it, size and guidance aside, by what it touches.
+
+        A sampler and a call's arguments leave memory alone; how the networks are loaded, run or
+        patched does not, whether the picture changes or not.
+        """
+        patches = self.stage is not Stage.CALL and bool(self.touches - {"scheduler", "calls"})
+        return patches or not self.changes_picture
 
     def default_for(self, model: Model) -> Value:
         """Return the model's own value."""
         return self.default(model) if callable(self.default) else self.default
 
+    def for_model(self, model: Model) -> Knob:
+        """Return the knob with its conditions settled for a model."""
+        settled = {name: ok(model) if callable(ok) else ok for name, ok in self.when.items()}
+        return replace(self, when=settled)
+
     def active(self, values: Mapping[str, Value]) -> bool:
-        """Tell whether the knob acts, given the other knobs' values."""
-        return all(name not in values or values[name] in ok for name, ok in self.when.items())
+        """Tell whether the knob acts, given the other knobs' values.
+
+        A condition that waits for a model (see `for_model`) counts as met.
+        """
+        return all(name not in values or callable(ok) or values[name] in ok
+                   for name, ok in self.when.items())
+
+    def enabling(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the fewest other knobs' values, besides those given, under which it acts."""
+        return {name: min(ok, key=str) for name, ok in self.when.items()
+                if not callable(ok) and values.get(name) not in ok}
 
     def parse(self, raw: object) -> dict[str, Value]:
         """Return the knob values that `raw` means: usually one, sometimes two.
@@ -110,7 +149,7 @@ def knob(
     stage: Stage,
     changes_picture: bool,
     touches: Iterable[str] = (),
-    when: Mapping[str, Iterable[Value]] | None = None,
+    when: Mapping[str, list[Value] | Fitting | Callable[[Model], Fitting]] | None = None,
     refuse: Refuse | None = None,
     accept: Accept | None = None,
 ) -> Callable[[Callable[[Plan, Any], None]], Knob]:
@@ -128,7 +167,8 @@ def knob(
             stage=stage,
             changes_picture=changes_picture,
             touches=frozenset(touches),
-            when={name: frozenset(values) for name, values in (when or {}).items()},
+            when={name: frozenset(ok) if isinstance(ok, list) else ok
+                  for name, ok in (when or {}).items()},
             refuse=refuse,
             accept=accept,
             help=(inspect.getdoc(apply) or "").split("\n")[0],
@@ -137,16 +177,17 @@ def knob(
     return declare
 
 
-def all_knobs(plugins: Sequence[str] = ()) -> dict[str, Knob]:
+def all_knobs(plugins: Sequence[str] = (), model: Model | None = None) -> dict[str, Knob]:
     """Return every knob by name: load stage first, then edits, then call; else as declared.
 
     Args:
         plugins: modules whose knobs join (a knob of the same name replaces the built-in one).
+        model: settles the conditions that depend on a model; None leaves them open.
     """
     modules = [registry.module("ldmopt.knobs", name) for name in registry.names("ldmopt.knobs")]
     modules += registry.load_plugins(plugins)
-    found = {item.name: item for part in modules for item in vars(part).values()
-             if isinstance(item, Knob)}
+    found = {item.name: item.for_model(model) if model else item
+             for part in modules for item in vars(part).values() if isinstance(item, Knob)}
     order = list(Stage)
     return dict(sorted(found.items(), key=lambda pair: order.index(pair[1].stage)))
 
@@ -202,9 +243,42 @@ class Space:
                 return f"{name}={value}: {reason}"
         return None
 
+    def acting(self, name: str) -> dict[str, Value] | None:
+        """Return searched values of other knobs under which a knob acts; none where it does.
+
+        None stands for a knob that acts nowhere in this study.
+        """
+        full = {n: item.default_for(self.context.model) for n, item in self.knobs.items()}
+        full |= self.default
+        found: dict[str, Value] = {}
+        for other, fitting in self.knobs[name].when.items():
+            if other not in full or callable(fitting) or full[other] in fitting:
+                continue
+            enabling = [v for v in examples(self.searched.get(other)) if v in fitting]
+            if not enabling:
+                return None
+            found[other] = enabling[0]
+        return found
+
     def picture(self, setting: Setting) -> Setting:
         """Return the part of a setting that decides the picture."""
         return setting.only(self.picture_knobs)
+
+    def memory(self, setting: Setting) -> Setting:
+        """Return the part of a setting that decides peak memory, size and guidance aside."""
+        return Setting({n: v for n, v in setting.items() if self.knobs[n].changes_memory})
+
+    def needs_memory_of(self, lesser: Setting, setting: Setting) -> bool:
+        """Tell whether a setting needs at least the memory of another one that runs alike.
+
+        It does where its picture is at least as large, and guided where the other is.
+        """
+        def extent(one: Setting) -> tuple[int, bool]:
+            sides = str(one.get("size", "0x0")).split("x")
+            return math.prod(map(int, sides)), float(one.get("guidance", 0)) > 1
+
+        alike = self.memory(lesser) == self.memory(setting)
+        return alike and all(a <= b for a, b in zip(extent(lesser), extent(setting), strict=True))
 
     def execution(self, setting: Setting) -> Setting:
         """Return the part of a setting that only decides the cost."""
@@ -251,7 +325,7 @@ def build_space(
     Raises:
         UserError: an unknown knob, an impossible or refused value, an empty domain.
     """
-    knobs = all_knobs(plugins)
+    knobs = all_knobs(plugins, context.model)
     start = Setting(parse_setting(default, knobs, "[default]"))
     pictures = frozenset(name for name, item in knobs.items() if item.changes_picture)
     bare = Space(knobs, {}, start, pictures, context)
@@ -276,7 +350,7 @@ def _domain(item: Knob, wanted: object, space: Space, default: Setting) -> Domai
     if wanted == "all":
         if not isinstance(item.space, Choice):
             raise UserError(f"{where}: 'all' needs named values; give a list or {{low, high}}")
-        fitting = [value for value in item.space.values if not _refused(item, value, space)]
+        fitting = [value for value in item.space.values if not refused(item, value, space)]
         return Choice(tuple(fitting))
     if isinstance(wanted, Mapping):
         unknown = set(wanted) - {"low", "high", "step", "log"}
@@ -296,7 +370,7 @@ def _domain(item: Knob, wanted: object, space: Space, default: Setting) -> Domai
             extra = ", ".join(f"{name}={value}" for name, value in others.items())
             raise UserError(f"{where}: {raw!r} also means {extra}; write {parsed[item.name]!r} "
                             f"here and list the rest under its own knob")
-        reason = _refused(item, parsed[item.name], space)
+        reason = refused(item, parsed[item.name], space)
         if reason:
             raise UserError(f"{where}: {raw!r} {reason}")
         if parsed[item.name] not in values:
@@ -304,11 +378,23 @@ def _domain(item: Knob, wanted: object, space: Space, default: Setting) -> Domai
     return Choice(tuple(values))
 
 
-def _refused(item: Knob, value: Value, space: Space) -> str | None:
-    """Say why a value is refused by itself: with whichever other knobs it needs to act at all."""
+def examples(domain: Domain | None) -> tuple[Value, ...]:
+    """Return values of a domain: all that are named, or both ends of a range."""
+    if isinstance(domain, Choice):
+        return domain.values
+    if not isinstance(domain, Number):
+        return ()
+    ends = (domain.low, domain.high)
+    return tuple(dict.fromkeys(int(end) if domain.whole else end for end in ends))
+
+
+def refused(item: Knob, value: Value, space: Space) -> str | None:
+    """Say why a value is refused by itself: whatever the knobs are set to that it depends on."""
     if item.refuse is None:
         return None
-    enabling = {name: min(values, key=str) for name, values in item.when.items()
-                if space.default.get(name) not in values}
-    setting = space.canonical({**enabling, item.name: value})
-    return item.refuse(value, setting, space.context)
+    enabling = item.enabling(space.default)
+    company = [enabling, *({**enabling, other: fitting} for other, ok in item.when.items()
+                           if not callable(ok) for fitting in ok)]
+    reasons = [item.refuse(value, space.canonical({**values, item.name: value}), space.context)
+               for values in company]
+    return reasons[0] if all(reasons) else None

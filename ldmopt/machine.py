@@ -11,6 +11,7 @@ from typing import Any
 PACKAGES = (
     "ldmopt", "torch", "diffusers", "transformers", "accelerate", "optuna", "scikit-learn",
     "onnxruntime", "onnxruntime-gpu", "optimum-onnx", "xformers", "torchsde", "nvidia-ml-py",
+    "triton", "DeepCache", "tomesd",
 )
 """Packages that a knob may need, or that a result depends on."""
 

@@ -11,6 +11,7 @@ tests::
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -54,17 +55,39 @@ def fingerprint(pipeline: Any, plan: Plan) -> dict[str, str]:
     """Describe each part of a pipeline that knobs can touch, and the call's arguments.
 
     Returns:
-        ``pipeline``, ``weights``, ``scheduler``, ``attention`` and ``call.NAME``, each as text
+        ``pipeline``, ``weights``, ``scheduler``, ``attention``, ``compiled`` (networks that run
+        compiled), ``memory_format`` (strides of all weights), ``vae.tiling``, ``vae.slicing``,
+        ``hooks`` (of accelerate, on whole parts), ``reuse`` (modules whose forward is replaced),
+        ``tokens`` (classes of the denoiser's modules), ``batch`` and ``call.NAME``, each as text
         that differs when the part differs.
     """
-    unet = pipeline.unet
-    scheduler = pipeline.scheduler
+    denoiser = getattr(pipeline, "unet", None) or pipeline.transformer
+    vae, scheduler = pipeline.vae, pipeline.scheduler
+    networks = {"denoiser": denoiser, "vae": vae}
+    modules = {f"{part}.{name}": module for part, network in networks.items()
+               if hasattr(network, "named_modules") for name, module in network.named_modules()}
+    own = {name: vars(module)["forward"] for name, module in modules.items()
+           if "forward" in vars(module)}
+    compiled = {name for name, call in own.items() if hasattr(call, "_torchdynamo_orig_callable")}
+    strides = [item.stride() for network in networks.values() if hasattr(network, "parameters")
+               for item in network.parameters()]
     found = {
         "pipeline": type(pipeline).__name__,
-        "weights": str(getattr(unet, "dtype", "")),
+        "weights": str(getattr(denoiser, "dtype", "")),
         "scheduler": f"{type(scheduler).__name__} "
-                     f"{json.dumps(dict(scheduler.config), sort_keys=True, default=str)}",
-        "attention": _processors(unet) + _processors(pipeline.vae),
+                     f"{json.dumps(dict(scheduler.config), sort_keys=True, default=str)}"
+                     f"{[name for name, item in vars(scheduler).items() if callable(item)]}",
+        "attention": _processors(denoiser) + _processors(vae),
+        "compiled": str(sorted(compiled)),
+        "memory_format": hashlib.sha256(str(strides).encode()).hexdigest(),
+        "vae.tiling": str(getattr(vae, "use_tiling", None)),
+        "vae.slicing": str(getattr(vae, "use_slicing", None)),
+        "hooks": str([(name, type(module._hf_hook).__name__)
+                      for name, module in modules.items() if hasattr(module, "_hf_hook")]),
+        "reuse": str(sorted(set(own) - compiled)),
+        "tokens": str(sorted((name, type(module).__name__) for name, module in modules.items()
+                             if name.startswith("denoiser"))),
+        "batch": str(plan.batch),
     }
     return found | {f"call.{name}": str(value) for name, value in plan.call.items()}
 
@@ -78,17 +101,17 @@ def _processors(network: Any) -> str:
 def check_knob(worker: Worker, name: str, value: Value) -> None:
     """Hold one value of a knob against the contract.
 
-    It applies (a picture results), changes just the parts that it says it touches, restores the
-    pipeline exactly (also when the picture fails), and changes the picture if and only if it says
-    so. A value that is refused must be refused with a reason.
+    It applies (a picture results), changes just the parts that it says it touches (see
+    `fingerprint`, and ``calls``: how many network calls of each kind and steps a picture took),
+    restores the pipeline exactly (also when the picture fails), and changes the picture if and
+    only if it says so. A value that is refused must be refused with a reason.
 
     Raises:
         AssertionError: it does not, with the words what.
     """
     space = open_space(worker)
     item = space.knobs[name]
-    enabling = {other: min(values, key=str) for other, values in item.when.items()
-                if space.default.get(other) not in values}
+    enabling = item.enabling(space.default)
     base = space.canonical(enabling)
     setting = space.canonical({**enabling, name: value})
     reason = space.refusal(setting)
@@ -114,7 +137,8 @@ def check_knob(worker: Worker, name: str, value: Value) -> None:
 
 def _follows(touches: frozenset[str]) -> set[str]:
     """Return parts that change of themselves: another runtime has other networks."""
-    return {"weights", "attention"} if "pipeline" in touches else set()
+    networks = {"weights", "attention", "memory_format", "vae.tiling", "vae.slicing", "tokens"}
+    return networks if "pipeline" in touches else set()
 
 
 class _Made:
@@ -128,8 +152,9 @@ class _Made:
 def _made(worker: Worker, setting: Setting) -> _Made:
     plan = worker.prepare(setting)
     with worker.edited(plan):
-        pixels, _ = worker.call(plan, BLOCK)
-        return _Made(pixels, fingerprint(worker.pipeline, plan))
+        pixels, cost = worker.call(plan, BLOCK)
+        counts = {kind: call.count for kind, call in cost.calls_by_kind.items()}
+        return _Made(pixels, {**fingerprint(worker.pipeline, plan), "calls": str(counts)})
 
 
 def _check_restored(worker: Worker, base: Setting, setting: Setting, before: _Made) -> None:
@@ -150,7 +175,9 @@ def _check_restored(worker: Worker, base: Setting, setting: Setting, before: _Ma
 def knob_values(name: str) -> list[Value]:
     """Return the values of a knob that a suite should try: all named ones, or a few numbers."""
     tries: dict[str, list[Value]] = {
-        "steps": [1, 7], "guidance": [1.0, 9.0], "size": ["64x64", "96x64"],
+        "steps": [1, 7], "guidance": [1.0, 9.0], "size": ["64x64", "96x64"], "batch": [2, 3],
+        "guidance_end": [0.5], "rescale": [0.7], "eta": [0.5], "deepcache": [3],
+        "token_merging": [0.5],
     }
     from ldmopt.knob import all_knobs
 

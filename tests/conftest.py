@@ -2,6 +2,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 # Child processes must find the fault knobs too.
@@ -10,3 +12,19 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 # On few shared cores, threads that spin while they wait make each other many times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+
+@pytest.fixture(scope="session")
+def shaped(tmp_path_factory):
+    """Give the folder of a family's shrunk random-weight pipeline, built once a session."""
+    from ldmopt.shapes import build
+
+    folders = {}
+
+    def folder(shape):
+        if shape not in folders:
+            folders[shape] = tmp_path_factory.mktemp(shape)
+            build(shape, folders[shape], shrink=True)
+        return str(folders[shape])
+
+    return folder

@@ -1,11 +1,17 @@
 """What a lent GPU is used for runs here in miniature, so that it works when there is one."""
 
 import csv
+import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from ldmopt.knob import Context, build_space
+from ldmopt.model import describe
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,9 +35,86 @@ def test_cost_tables_of_shrunk_families(tmp_path, shape):
     assert out.with_suffix(".json").exists()
 
 
-def test_a_gpu_session_reports_how_each_part_ended(tmp_path):
+@pytest.mark.real
+def test_a_gpu_session_tests_measures_and_tells_the_distance_to_the_floor(tmp_path):
     command = [sys.executable, "benchmarks/gpu_session.py", "--out", str(tmp_path), "--smoke",
-               "--only", "tests"]
+               "--only", "tests", "cost-sd15"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, (tmp_path / "tests.log").read_text()
-    assert "'code': 0" in done.stdout
+    assert done.returncode == 0, done.stdout
+    ended = json.loads((tmp_path / "session.json").read_text())
+    assert {name: row["code"] for name, row in ended.items()} == {
+        "tests": 0, "cost-sd15": 0}
+    lines = [line for line in done.stdout.splitlines() if "times the floor" in line]
+    assert len(lines) == 1 and "base" in lines[0]
+    [path] = (tmp_path / "tables").glob("*.csv")
+    facts = json.loads(path.with_suffix(".json").read_text())
+    assert facts["matmul_flops_per_second"]["fp32"] > 0 and facts["packages"]
+    with path.open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert float(row["over_floor"]) == pytest.approx(
+        float(row["seconds"]) / float(row["floor_seconds"]))
+    rate = facts["matmul_flops_per_second"][json.loads(row["setting"])["precision"]]
+    assert float(row["floor_seconds"]) == pytest.approx(float(row["flops"]) / rate)
+
+
+@pytest.mark.real
+def test_the_benchmark_of_measuring_gives_every_figure(tmp_path):
+    out = tmp_path / "execution.json"
+    command = [sys.executable, "benchmarks/execution.py", "--quick", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    found = json.loads(out.read_text())
+    assert found["quick"] and found["machine"]["device"] == "cpu"
+    assert len(found["targets"]) == 5
+    for name, row in found["targets"].items():
+        assert row["value"] >= 0 and name in done.stdout
+    results = found["results"]
+    for row in (results["batch_1"], results["batch_2"]):
+        assert row["best"] and row["decibels"]["worst"] >= 30
+        assert row["low"] <= row["ratio"] <= row["high"]
+    memory = results["memory"]
+    assert memory["difference_bytes"] <= memory["allowed_bytes"]
+
+
+def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path):
+    session = load("gpu_session")
+    assert session.run("bad", [sys.executable, "-c", "raise SystemExit(3)"], 60.0, tmp_path)[
+        "code"] == 3
+    slow = [sys.executable, "-c", "print('begun', flush=True); import time; time.sleep(60)"]
+    assert session.run("slow", slow, 1.0, tmp_path)["code"] == "out of time"
+    assert (tmp_path / "bad.log").exists()
+
+
+def test_flops_are_counted_by_hand_and_by_the_counter_alike():
+    floor = load("floor")
+    with torch.device("meta"):
+        assert floor.counted(torch.nn.Linear(8, 4), torch.empty(3, 8)) == 2 * 3 * 8 * 4
+        heads = torch.empty(1, 2, 16, 8)
+        # Queries by keys, then weights by values.
+        assert floor.counted(torch.nn.functional.scaled_dot_product_attention, heads, heads,
+                             heads) == 2 * (2 * 2 * 16 * 16 * 8)
+    counts = floor.flops(describe("miniature"), 64, 64)
+    assert counts["guided"] == 2 * counts["unguided"] > counts["decode"] > 0
+    assert floor.flops(describe("standin"), 64, 64) is None
+
+
+def test_every_execution_value_is_measured_by_itself():
+    table = load("cost_table")
+    here = Context(describe("miniature"), "cuda", {"xformers": "1"})
+    space = build_space({}, {}, here)
+    found = table.settings(space, True)
+    base = [setting for setting, changed in found.items() if not changed]
+    assert [(one["precision"], one["guidance"]) for one in base] == [("fp16", 7.5), ("fp16", 1.0)]
+    assert list(found)[:2] == base
+    for name, values in table.execution_values(space).items():
+        for value in values:
+            one = space.canonical({**base[0], **space.knobs[name].enabling(base[0]), name: value})
+            assert space.refusal(one) or one in found, (name, value)
+
+
+def load(name):
+    """Import a benchmark by its file's name."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from ldmopt.contracts import Setting
 from ldmopt.errors import UserError
-from ldmopt.knob import Choice, Context, Number, Size, Stage, all_knobs, build_plan, build_space
+from ldmopt.knob import Choice, Context, Number, Size, all_knobs, build_plan, build_space
 from ldmopt.model import describe
 
 CPU = Context(describe("standin"), "cpu", {})
@@ -75,7 +75,8 @@ def test_foreign_names_are_normalised():
 def test_missing_knobs_take_the_models_own():
     assert space().default == Setting(
         sampler="pndm", steps=50, guidance=7.5, size="64x64", attention="sdpa", backend="torch",
-        precision="fp32",
+        precision="fp32", batch=1, channels_last="off", compile="off", deepcache=1,
+        guidance_end=1.0, offload="none", rescale=0.0, token_merging=0.0,
     )
 
 
@@ -96,7 +97,9 @@ def test_picture_and_execution_parts_are_disjoint_and_whole():
     picture, execution = it.picture(it.default), it.execution(it.default)
     assert {**picture, **execution} == dict(it.default)
     assert not set(picture) & set(execution)
-    assert set(execution) == {"attention", "backend", "precision"}
+    assert set(execution) == {
+        "attention", "backend", "batch", "channels_last", "compile", "offload", "precision",
+    }
 
 
 def test_plan_is_written_by_stage():
@@ -117,7 +120,8 @@ def test_parts_that_an_engine_lacks_are_not_touched():
 def test_every_knob_says_what_it_is():
     for name, item in all_knobs().items():
         assert item.help.endswith(".") and item.touches, name
-        assert item.changes_picture or item.stage is not Stage.CALL, name
+        asks = any(part.startswith("call.") for part in item.touches)
+        assert item.changes_picture or not asks, name
 
 
 @given(st.integers(-5, 1200))
@@ -138,3 +142,25 @@ def test_sizes_are_multiples_of_eight(width, height):
     else:
         with pytest.raises(UserError):
             Size().parse("size", text)
+
+
+def test_a_knob_says_under_which_searched_values_it_acts():
+    here = Context(describe("standin"), packages={"onnxruntime": "1", "optimum-onnx": "1"})
+    always = build_space({}, {"attention": "all"}, here)
+    assert always.acting("attention") == {}
+    sometimes = build_space({"backend": "onnx"}, {"attention": "all", "backend": "all"}, here)
+    assert sometimes.acting("attention") == {"backend": "torch"}
+    never = build_space({"backend": "onnx"}, {"attention": "all"}, here)
+    assert never.acting("attention") is None
+
+
+def test_peak_memory_is_told_by_what_runs_and_how_large():
+    space = build_space({}, {}, Context(describe("standin")))
+    base = space.default
+    assert set(space.memory(base)) >= {"attention", "backend", "precision"}
+    assert not {"steps", "sampler", "sigmas", "guidance", "size"} & set(space.memory(base))
+    assert space.needs_memory_of(base, base.replace({"size": "96x96", "steps": 2}))
+    assert not space.needs_memory_of(base, base.replace({"size": "48x64"}))
+    assert not space.needs_memory_of(base, base.replace({"guidance": 1.0}))
+    assert space.needs_memory_of(base.replace({"guidance": 1.0}), base)
+    assert not space.needs_memory_of(base, base.replace({"precision": "bf16"}))

@@ -8,7 +8,9 @@ import ldmopt
 ROOT = Path(ldmopt.__file__).parent
 RANKS = [
     ["errors"],
+    ["families", "weights"],
     ["model", "registry", "machine", "miniature"],
+    ["parts"],
     ["contracts"],
     ["domain"],
     ["knob", "knobs", "labels", "labels_csv", "rulebook", "schema"],
@@ -16,7 +18,9 @@ RANKS = [
     ["hosts", "search"],
     ["child"],
     ["study"],
-    ["apply", "preview", "display", "testing"],
+    ["forecast", "installed"],
+    ["apply", "checkup", "preview", "display", "shapes", "testing", "rules",
+     "linting", "catalogue"],
     ["cli", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

@@ -20,6 +20,9 @@ from ldmopt.model import STANDIN, Model
 LOAD_DEADLINE_SECONDS = 1800.0
 """How long loading may take, an ONNX export included."""
 
+HARMLESS = ("nan", "black", "refused")
+"""Failures after which a child is as good as before."""
+
 
 class ProcessHost:
     """Generates in a child process that may crash, hang or run out of memory.
@@ -27,7 +30,8 @@ class ProcessHost:
     Attributes:
         busy_seconds: how long children have worked for us, loading and failures included, what
             is prepared once (an ONNX export) left out.
-        deadline_seconds: how long one picture may take before its child is killed.
+        deadline_seconds: how long a picture may take before its child is killed; a call for
+            several may take as many times as long.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class ProcessHost:
         preload = ["ldmopt.child.worker"]
         for name in engines:
             preload += registry.module("ldmopt.hosts", name).PRELOAD
+        preload += [model.module] if model.module else []
         self._hello = {"model": dataclasses.asdict(model), "device": device,
                        "plugins": list(plugins)}
         self.picture_part = picture_part
@@ -120,9 +125,9 @@ class ProcessHost:
     ) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Send a request and yield its answers, events left out.
 
-        Until the child says that it has loaded, the deadline is the one for loading.
+        From ``loading``, where a child begins, to ``loaded`` the deadline is the one for loading.
         """
-        finished, loading = 0, True
+        finished, loading, batch = 0, True, 1
         try:
             if self._child is None:
                 self._child = self._server.spawn()
@@ -130,11 +135,13 @@ class ProcessHost:
             channel = self._child[0]
             wire.send(channel, request)
             while finished < count:
-                deadline = LOAD_DEADLINE_SECONDS if loading else self.deadline_seconds
+                deadline = LOAD_DEADLINE_SECONDS if loading else batch * self.deadline_seconds
                 answer, blob = self._answer(channel, deadline)
-                loading = loading and answer.get("event") != "loaded"
+                loading = {"loading": True, "loaded": False}.get(answer.get("event", ""), loading)
+                batch = answer.get("batch", batch)
                 if "failure" in answer:
-                    finished = count
+                    if answer["failure"] in HARMLESS:
+                        finished = count
                     raise GenerationError(answer["failure"], answer["reason"])
                 if "event" not in answer:
                     finished += 1
@@ -142,7 +149,8 @@ class ProcessHost:
         except OSError as error:
             raise GenerationError("crash", f"the host process is gone ({error})") from error
         finally:
-            # Answers that nobody took would be read as those of the next request.
+            # Answers that nobody took would be read as those of the next request; and what raised
+            # an error may have left CUDA unusable, or memory in pieces.
             if finished < count:
                 self._end_child()
 

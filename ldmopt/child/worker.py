@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
 
 from ldmopt import machine, registry
 from ldmopt.child import png, wire
+from ldmopt.child.noise import starting_noise
 from ldmopt.contracts import Block, Cost, Engine, Meter, Pixels, Plan, Setting
 from ldmopt.errors import GenerationError
-from ldmopt.hosts.torch import DTYPES
 from ldmopt.knob import all_knobs, build_plan
 from ldmopt.model import STANDIN, Model
 
 WARMUP_STEPS = 2
+OUT_OF_MEMORY = (
+    "out of memory", "not enough memory", "DefaultCPUAllocator", "bad allocation", "bad_alloc",
+    "Failed to allocate memory", "_ALLOC_FAILED",
+)
+"""How torch, its CUDA libraries and ONNX Runtime say that memory ran out."""
+INPUTS = ("sample", "hidden_states")
+"""Names that UNets and transformers have for the latent that they work on."""
 
 
 def work(channel: socket.socket) -> None:
@@ -53,8 +61,6 @@ def work(channel: socket.socket) -> None:
         except Exception as error:
             failure = as_failure(error)
             wire.send(channel, {"failure": failure.kind, "reason": failure.reason})
-            if failure.kind == "out-of-memory":
-                worker.unload()
 
 
 def as_failure(error: Exception) -> GenerationError:
@@ -63,8 +69,7 @@ def as_failure(error: Exception) -> GenerationError:
         return error
     line = (str(error).strip().splitlines() or [""])[0]
     text = f"{type(error).__name__}: {line}"
-    marks = ("out of memory", "not enough memory", "DefaultCPUAllocator", "bad allocation")
-    if isinstance(error, MemoryError) or any(mark in str(error) for mark in marks):
+    if isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY):
         return GenerationError("out-of-memory", text)
     return GenerationError("error", text)
 
@@ -87,11 +92,11 @@ class Worker:
             plugins: modules with further knobs.
         """
         self.model = model
-        self.knobs = all_knobs(plugins)
+        self.knobs = all_knobs(plugins, model)
         self._wanted_device = device
         self.pipeline: Any = None
         self._loaded: dict[str, Any] | None = None
-        self._warm: set[str] = set()
+        self._warm: dict[str, float] = {}
 
     @cached_property
     def device(self) -> str:
@@ -118,45 +123,83 @@ class Worker:
     def generate(
         self, setting: Setting, picture: Setting, blocks: list[list[Any]]
     ) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield ``prepared``, ``loaded``, ``ready`` when warm, then a cost and PNG a block.
+        """Yield ``prepared``, ``loading``, ``loaded``, ``ready``, then a cost and PNG a block.
+
+        Between ``loaded`` and ``ready`` is the warm-up, unless an earlier one still serves.
 
         Raises:
             GenerationError: not-a-number or black pictures, or what loading and running raised.
         """
         yield self._prepared(setting)
         plan = self.prepare(setting)
-        yield {"event": "loaded"}, b""
+        yield {"event": "loaded", "batch": plan.batch}, b""
         with self.edited(plan):
             key = self._warmth(setting)
             if key not in self._warm:
-                self.call(self._with(plan, num_inference_steps=WARMUP_STEPS), Block("", 0))
-                self._warm.add(key)
+                began = time.perf_counter()
+                yield from self._warmed(setting, plan)
+                self._warm[key] = time.perf_counter() - began
             yield {"event": "ready"}, b""
-            for prompt, seed in blocks:
-                block = Block(prompt, seed)
-                pixels, cost = self.call(plan, block)
-                text = png.parameters_text(picture, block, self.model.name)
-                yield {"cost": cost.to_dict()}, png.encode(pixels, text)
+            wanted = [Block(prompt, seed) for prompt, seed in blocks]
+            for first in range(0, len(wanted), plan.batch):
+                together = wanted[first : first + plan.batch]
+                pictures, cost = self.calls(plan, together)
+                cost = replace(cost, warmup_seconds=self._warm[key])
+                for block, pixels in zip(together, pictures, strict=True):
+                    text = png.parameters_text(picture, block, self.model.name)
+                    yield {"cost": cost.to_dict()}, png.encode(pixels, text)
 
     def memory(self, setting: Setting) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield ``prepared``, ``loaded``, then the peak of one picture of two steps.
+        """Yield ``prepared``, ``loaded``, then the peak of one call of two steps.
 
         The peak does not depend on steps. To be asked of a fresh child: the libraries are paged
-        in by a tiny computation, the baseline is held, the model loaded, a smallest-size picture
-        made; then the peak is reset and read over one picture of the setting's own size.
+        in by a tiny computation, the baseline is held, the model loaded, smallest-size pictures
+        made; then the peak is reset and read over one call of the setting's own size.
+
+        On a CPU, loading and the smallest-size pictures are rehearsed before the baseline is
+        held. Resident bytes count the pages of code in use, and which of them are depends on what
+        else was imported and on what the system's file cache holds: half of what a small model
+        seems to take, other in every process. A GPU's memory holds no such pages.
         """
         yield self._prepared(setting)
         self._engine(self.plan(setting)).warm_libraries(self.device)
+        if self.device == "cpu":
+            yield from self._smallest(setting)
+            self.unload()
+            yield {"event": "loading"}, b""
         self.meter.hold_baseline()
+        yield from self._smallest(setting)
         plan = self.prepare(setting)
-        yield {"event": "loaded"}, b""
         with self.edited(plan):
-            short = self._with(plan, num_inference_steps=WARMUP_STEPS)
-            side = min(64, self.model.native_size)
-            self.call(self._with(short, width=side, height=side), Block("", 0))
+            if setting.get("compile", "off") != "off":
+                yield from self._warmed(setting, plan)
             self.meter.reset_peak()
-            _, cost = self.call(short, Block("", 0))
+            _, cost = self.call(self._short(plan), Block("", 0))
             yield {"cost": replace(cost, **self.meter.peak()).to_dict()}, b""
+
+    def _smallest(self, setting: Setting) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Load what the setting needs, yield ``loaded``, and make pictures of the least size."""
+        plan = self.prepare(setting)
+        yield {"event": "loaded", "batch": plan.batch}, b""
+        side = min(64, self.model.native_size)
+        with self.edited(plan):
+            yield from self._warmed(setting, plan, width=side, height=side)
+
+    def _warmed(
+        self, setting: Setting, plan: Plan, **call: Any
+    ) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Make a short call of every kind of network call that the setting's pictures need.
+
+        What compiles here, yields ``loading`` before and ``loaded`` after it: it takes minutes.
+        """
+        compiles = setting.get("compile", "off") != "off"
+        if compiles:
+            yield {"event": "loading"}, b""
+        self.call(self._short(plan, **call), Block("", 0))
+        if float(setting.get("guidance_end", 1)) < 1:
+            self.call(self._short(plan, guidance_scale=1.0, **call), Block("", 0))
+        if compiles:
+            yield {"event": "loaded", "batch": plan.batch}, b""
 
     @contextmanager
     def edited(self, plan: Plan) -> Iterator[None]:
@@ -167,8 +210,9 @@ class Worker:
             yield
 
     @staticmethod
-    def _with(plan: Plan, **call: Any) -> Plan:
-        return Plan(plan.load, plan.edits, {**plan.call, **call})
+    def _short(plan: Plan, **call: Any) -> Plan:
+        """Return the plan with few steps, and other arguments of the call."""
+        return replace(plan, call={**plan.call, "num_inference_steps": WARMUP_STEPS, **call})
 
     def _engine(self, plan: Plan) -> Engine:
         name = STANDIN if self.model.name == STANDIN else plan.load.get("backend", "torch")
@@ -176,10 +220,14 @@ class Worker:
         return engine
 
     def _warmth(self, setting: Setting) -> str:
-        """Name what a first call pays for: how it executes, at which size, guided or not."""
-        execution = {n: v for n, v in setting.items() if not self.knobs[n].changes_picture}
+        """Name what a first call pays for: how it runs, at which size, guided or not."""
+        runs = {n: v for n, v in setting.items() if self.knobs[n].changes_memory}
+        if runs.get("compile", "off") != "off":
+            # Samplers hand on timesteps in number formats of their own: other graphs.
+            runs |= setting.only({"sampler", "sigmas"})
         guided = float(setting.get("guidance", 0)) > 1
-        return Setting(execution, size=setting.get("size", ""), guided=guided).json()
+        ends = float(setting.get("guidance_end", 1)) < 1
+        return Setting(runs, size=setting.get("size", ""), guided=guided, ends=ends).json()
 
     def plan(self, setting: Setting) -> Plan:
         """Return what the setting asks of this model's pipeline."""
@@ -205,40 +253,41 @@ class Worker:
         return plan
 
     def call(self, plan: Plan, block: Block) -> tuple[Pixels, Cost]:
-        """Make one picture under the meter; the plan's edits must be in force.
+        """Make one block's picture under the meter, in a call of the plan's batch.
 
         Raises:
             GenerationError: a picture that is not a number or black.
         """
-        inputs = {"prompt": block.prompt, "output_type": "np",
-                  **starting_noise(self.model, plan, block.seed)}
-        with metered(self.pipeline, self.meter):
-            self.meter.start()
-            result = self.pipeline(**inputs, **plan.call)
-            cost = self.meter.finish()
-        return as_pixels(result.images[0]), cost
+        pictures, cost = self.calls(plan, [block])
+        return pictures[0], cost
 
+    def calls(self, plan: Plan, blocks: Sequence[Block]) -> tuple[list[Pixels], Cost]:
+        """Make the pictures of one call under the meter; the plan's edits must be in force.
 
-def starting_noise(model: Model, plan: Plan, seed: int) -> dict[str, Any]:
-    """Return the call's ``latents`` and ``generator``: drawn on the CPU in fp32, from the seed.
+        A call that lacks blocks is filled up with its own: what it costs is then the same as for
+        every other call of the setting. What was made to fill up is left out.
 
-    They are the same for every setting of one size. Letting the pipeline draw would not do: in
-    half precision a CPU generator gives other numbers.
-    """
-    if model.name == STANDIN:
-        return {"seed": seed}
-    import torch
+        Args:
+            plan: says how many pictures a call makes.
+            blocks: at least one, and no more than that.
 
-    generator = torch.Generator("cpu").manual_seed(seed)
-    factor, native = model.scale_factor, model.native_size
-    height, width = (int(plan.call.get(side, native)) for side in ("height", "width"))
-    shape = (1, model.latent_channels, height // factor, width // factor)
-    dtype = getattr(torch, DTYPES[plan.load.get("precision", "fp32")])
-    latents = torch.randn(shape, generator=generator, dtype=torch.float32)
-    return {
-        "latents": latents.to(dtype),
-        "generator": generator,
-    }
+        Raises:
+            GenerationError: a picture that is not a number or black.
+        """
+        filled = [blocks[place % len(blocks)] for place in range(plan.batch)]
+        seeds = [block.seed for block in filled]
+        if hasattr(self.pipeline.scheduler, "noise_sampler_seed"):
+            # Brownian noise has a source of its own, that no generator decides.
+            self.pipeline.scheduler.noise_sampler_seed = seeds
+        with starting_noise(self.model, seeds) as noise:
+            inputs = {"prompt": [block.prompt for block in filled], "output_type": "np", **noise}
+            if self.model.rounds_sizes:
+                inputs["use_resolution_binning"] = False
+            with metered(self.pipeline, self.meter, plan.batch):
+                self.meter.start()
+                result = self.pipeline(**inputs, **plan.call)
+                cost = self.meter.finish(plan.batch)
+        return [as_pixels(image) for image in result.images[: len(blocks)]], cost
 
 
 def as_pixels(image: np.ndarray[Any, Any]) -> Pixels:
@@ -256,28 +305,34 @@ def as_pixels(image: np.ndarray[Any, Any]) -> Pixels:
 
 
 @contextmanager
-def metered(pipeline: Any, meter: Meter) -> Iterator[None]:
+def metered(pipeline: Any, meter: Meter, batch: int = 1) -> Iterator[None]:
     """Book every call of the pipeline's parts under its kind, and take the wrappers off again.
 
-    A network call is ``guided`` when its batch is twice the latent's (CFG on), else ``unguided``.
+    A network call is ``guided`` when it works on twice the pictures (CFG on), else ``unguided``;
+    or ``cached``, where an edit of the network tells by ``reuses(sample)`` that it is a cheap one.
     """
     with ExitStack() as stack:
 
         def wrap(owner: Any, method: str, kind: str) -> None:
             plain = getattr(owner, method)
 
+            # Pipelines look at a scheduler's signature before they hand it generator and eta.
+            @wraps(plain)
             def timed(*args: Any, **kwargs: Any) -> Any:
                 name = kind
                 if kind == "network":
-                    first: Any = args[0] if args else kwargs.get("sample")
-                    name = "guided" if first.shape[0] == 2 else "unguided"
+                    named = kwargs.get("sample", kwargs.get("hidden_states"))
+                    first: Any = args[0] if args else named
+                    name = "guided" if first.shape[0] > batch else "unguided"
+                    if getattr(owner, "reuses", None) is not None and owner.reuses(first):
+                        name = "cached"
                 with meter.timed(name):
                     return plain(*args, **kwargs)
 
             stack.callback(_restore, owner, method, vars(owner).get(method))
             setattr(owner, method, timed)
 
-        for part in ("text_encoder", "text_encoder_2"):
+        for part in ("text_encoder", "text_encoder_2", "text_encoder_3"):
             if getattr(pipeline, part, None) is not None:
                 wrap(getattr(pipeline, part), "forward", "encode")
         for part in ("unet", "transformer"):

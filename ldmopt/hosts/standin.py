@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +18,10 @@ import numpy as np
 from ldmopt.model import Model
 
 PRELOAD = ("numpy", "PIL.Image", "PIL.PngImagePlugin")
-LACKS = frozenset({"scheduler", "attention"})
+LACKS = frozenset({
+    "scheduler", "attention", "compiled", "memory_format", "vae.tiling", "vae.slicing", "hooks",
+    "reuse", "tokens", "call.callback_on_step_end",
+})
 CALL_SECONDS = 0.0002
 _HASTE = {"dpmpp_2m": 3.0, "unipc": 3.0, "heun": 4.0, "ddim": 6.0, "pndm": 6.0, "lms": 9.0}
 
@@ -38,25 +41,36 @@ class StandInPipeline:
         time.sleep(self._seconds * sample.shape[0])
 
     def __call__(
-        self, prompt: str, seed: int, setting: Mapping[str, Any], width: int, height: int,
-        num_inference_steps: int, guidance_scale: float, **_: Any,
+        self, prompt: Sequence[str], seed: Sequence[int], setting: Mapping[str, Any], width: int,
+        height: int, num_inference_steps: int, guidance_scale: float, **_: Any,
     ) -> Any:
-        """Return an object whose ``images`` holds one height x width x 3 picture in [0, 1]."""
-        self.text_encoder.forward(prompt)
-        sample = np.zeros((2 if guidance_scale > 1 else 1, 4, height // 8, width // 8))
+        """Return an object whose ``images`` are height x width x 3 in [0, 1], one a prompt."""
+        for text in prompt:
+            self.text_encoder.forward(text)
+        batch = len(prompt) * (2 if guidance_scale > 1 else 1)
+        sample = np.zeros((batch, 4, height // 8, width // 8))
         for _step in range(num_inference_steps):
             self.unet.forward(sample)
             self.scheduler.step()
-        key = hashlib.sha256(f"{prompt}\n{seed}".encode()).digest()
-        random = np.random.default_rng(list(key))
-        rows, columns = np.mgrid[0:height, 0:width] / max(height, width)
-        waves = random.uniform(2, 9, (3, 2))
-        clean = [0.5 + 0.4 * np.sin(a * rows + b * columns) for a, b in waves]
-        haste = _HASTE.get(str(setting.get("sampler")), 5.0)
-        damage = 0.25 * np.exp(-num_inference_steps / haste)
+        damage = 0.25 * np.exp(-num_inference_steps / _HASTE.get(str(setting.get("sampler")), 5.0))
         damage += 0.004 * abs(guidance_scale - 4.0) + (0.05 if width != 64 else 0.0)
-        picture = np.stack(clean, axis=-1) + damage * random.normal(size=(height, width, 3))
-        return SimpleNamespace(images=[self.vae.decode(np.clip(picture, 0, 1))])
+        return SimpleNamespace(images=[
+            self.vae.decode(_picture(text, number, width, height, damage))
+            for text, number in zip(prompt, seed, strict=True)
+        ])
+
+
+def _picture(
+    prompt: str, seed: int, width: int, height: int, damage: float
+) -> np.ndarray[Any, Any]:
+    """Return waves that prompt and seed decide, under noise of this deviation."""
+    key = hashlib.sha256(f"{prompt}\n{seed}".encode()).digest()
+    random = np.random.default_rng(list(key))
+    rows, columns = np.mgrid[0:height, 0:width] / max(height, width)
+    waves = random.uniform(2, 9, (3, 2))
+    clean = [0.5 + 0.4 * np.sin(a * rows + b * columns) for a, b in waves]
+    picture = np.stack(clean, axis=-1) + damage * random.normal(size=(height, width, 3))
+    return np.clip(picture, 0, 1)
 
 
 def prepare(model: Model, plan: Mapping[str, Any]) -> None:

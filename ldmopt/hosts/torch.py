@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,7 @@ PRELOAD = (
     "torch",
     "transformers.models.clip.modeling_clip",
     "transformers.models.clip.tokenization_clip",
-    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
-    "diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl",
     "diffusers.models.autoencoders.autoencoder_kl",
-    "diffusers.models.unets.unet_2d_condition",
     "accelerate",
 )
 LACKS: frozenset[str] = frozenset()
@@ -37,17 +35,23 @@ def load(model: Model, plan: Mapping[str, Any], device: str) -> Any:
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     kind = getattr(diffusers, model.pipeline)
-    if model.pipeline == "StableDiffusionXLPipeline":
-        extra: dict[str, Any] = {"add_watermarker": False}
-    else:
-        extra = {"safety_checker": None, "requires_safety_checker": False}
+    off = {"safety_checker": None, "requires_safety_checker": False, "add_watermarker": False}
+    known = inspect.signature(kind.__init__).parameters
     pipeline = kind.from_pretrained(
         model.folder,
         torch_dtype=getattr(torch, DTYPES[plan.get("precision", "fp32")]),
         use_safetensors=True,
         local_files_only=True,
-        **extra,
-    ).to(device)
+        variant=model.variant,
+        **{name: value for name, value in off.items() if name in known},
+    )
+    offload = plan.get("offload")
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

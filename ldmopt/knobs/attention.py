@@ -17,12 +17,19 @@ def _refuse(value: Value, setting: Setting, context: Context) -> str | None:
             return "needs a CUDA device; take sdpa"
         if "xformers" not in context.packages:
             return "needs the package xformers; install ldmopt[cuda]"
+    if value != "sdpa" and context.model.flow_matching:
+        return "does not know the joint attention of flow-matching transformers; take sdpa"
     return None
 
 
 def _networks(pipeline: Any) -> list[Any]:
+    """Return the networks with plain attention; some transformers have a kind of their own."""
+    from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+
     parts = [getattr(pipeline, name, None) for name in ("unet", "transformer", "vae")]
-    return [part for part in parts if hasattr(part, "set_attn_processor")]
+    plain = (AttnProcessor, AttnProcessor2_0)
+    return [part for part in parts if part is not None and hasattr(part, "set_attn_processor")
+            and all(isinstance(kind, plain) for kind in part.attn_processors.values())]
 
 
 @contextmanager

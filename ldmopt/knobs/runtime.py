@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from ldmopt.contracts import Plan, Setting, Value
+from ldmopt.families import exportable
 from ldmopt.knob import Choice, Context, Stage, knob
 
 
 def _refuse_backend(value: Value, setting: Setting, context: Context) -> str | None:
-    if value == "onnx":
-        missing = {"onnxruntime", "optimum-onnx"} - set(context.packages)
-        if missing:
-            return f"needs {' and '.join(sorted(missing))}; install ldmopt[onnx]"
+    if value != "onnx":
+        return None
+    missing = {"onnxruntime", "optimum-onnx"} - set(context.packages)
+    if missing:
+        return f"needs {' and '.join(sorted(missing))}; install ldmopt[onnx]"
+    if context.device.startswith("cuda") and "onnxruntime-gpu" not in context.packages:
+        return "runs on a GPU only by onnxruntime-gpu; uninstall onnxruntime, then install " \
+               "ldmopt[onnx-gpu]"
+    if context.model.module and context.model.pipeline not in exportable():
+        return f"has no {context.model.pipeline}; take torch"
     return None
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from ldmopt.contracts import Plan, Setting, Value
+from ldmopt.families import family
 from ldmopt.knob import Choice, Context, Number, Stage, knob
 from ldmopt.model import Model
+from ldmopt.parts import part_config
 
 
 @dataclass(frozen=True)
@@ -22,38 +25,60 @@ class Sampler:
         a1111: the name that A1111 and its forks use, without a schedule.
         flags: configuration that makes the class this sampler.
         takes_sigmas: whether the class offers karras, exponential and beta sigmas.
+        takes_timesteps: whether the class can be given timesteps.
+        takes_eta: whether the class adds as much noise as an eta says.
         needs: a package that the class does not work without.
+        noise: whether it solves models that predict noise (or velocity); those are most.
+        flow: whether it solves models trained by flow matching.
+        fits_levels: whether it works in a flow-matching pipeline that gives levels of its own.
     """
 
     scheduler: str
     a1111: str
     flags: Mapping[str, Any] = field(default_factory=dict)
     takes_sigmas: bool = True
+    takes_timesteps: bool = False
+    takes_eta: bool = False
     needs: str | None = None
+    noise: bool = True
+    flow: bool = False
+    fits_levels: bool = True
 
 
 SAMPLERS: Mapping[str, Sampler] = {
-    "ddim": Sampler("DDIMScheduler", "DDIM", takes_sigmas=False),
-    "ddpm": Sampler("DDPMScheduler", "DDPM", takes_sigmas=False),
-    "euler": Sampler("EulerDiscreteScheduler", "Euler"),
+    "ddim": Sampler("DDIMScheduler", "DDIM", takes_sigmas=False, takes_eta=True),
+    "ddpm": Sampler("DDPMScheduler", "DDPM", takes_sigmas=False, takes_timesteps=True),
+    "euler": Sampler("EulerDiscreteScheduler", "Euler", takes_timesteps=True),
     "euler_a": Sampler("EulerAncestralDiscreteScheduler", "Euler a", takes_sigmas=False),
-    "heun": Sampler("HeunDiscreteScheduler", "Heun"),
+    "heun": Sampler("HeunDiscreteScheduler", "Heun", takes_timesteps=True),
     "dpmpp_2m": Sampler(
-        "DPMSolverMultistepScheduler", "DPM++ 2M", {"algorithm_type": "dpmsolver++"}
+        "DPMSolverMultistepScheduler", "DPM++ 2M", {"algorithm_type": "dpmsolver++"},
+        takes_timesteps=True, flow=True,
     ),
     "dpmpp_2m_sde": Sampler(
-        "DPMSolverMultistepScheduler", "DPM++ 2M SDE", {"algorithm_type": "sde-dpmsolver++"}
+        "DPMSolverMultistepScheduler", "DPM++ 2M SDE", {"algorithm_type": "sde-dpmsolver++"},
+        takes_timesteps=True,
     ),
-    "dpmpp_single": Sampler("DPMSolverSinglestepScheduler", "DPM++ 2S"),
+    "dpmpp_single": Sampler(
+        "DPMSolverSinglestepScheduler", "DPM++ 2S", takes_timesteps=True, flow=True
+    ),
     "dpmpp_sde": Sampler(
         "DPMSolverSDEScheduler", "DPM++ SDE", takes_sigmas=True, needs="torchsde"
     ),
-    "unipc": Sampler("UniPCMultistepScheduler", "UniPC"),
-    "deis": Sampler("DEISMultistepScheduler", "DEIS"),
+    "unipc": Sampler("UniPCMultistepScheduler", "UniPC", flow=True),
+    "deis": Sampler("DEISMultistepScheduler", "DEIS", flow=True),
     "pndm": Sampler("PNDMScheduler", "PLMS", {"skip_prk_steps": True}, takes_sigmas=False),
     "lms": Sampler("LMSDiscreteScheduler", "LMS"),
     "kdpm2": Sampler("KDPM2DiscreteScheduler", "DPM2"),
     "kdpm2_a": Sampler("KDPM2AncestralDiscreteScheduler", "DPM2 a"),
+    "flow_euler": Sampler(
+        "FlowMatchEulerDiscreteScheduler", "Flow Euler", takes_timesteps=True, noise=False,
+        flow=True,
+    ),
+    "flow_heun": Sampler(
+        "FlowMatchHeunDiscreteScheduler", "Flow Heun", takes_sigmas=False, noise=False, flow=True,
+        fits_levels=False,
+    ),
 }
 """Every sampler by its slug; a test holds each row against diffusers' own signatures."""
 
@@ -62,8 +87,24 @@ SIGMAS: Mapping[str, Mapping[str, bool]] = {
     "karras": {"use_karras_sigmas": True},
     "exponential": {"use_exponential_sigmas": True},
     "beta": {"use_beta_sigmas": True},
+    "ays": {},
 }
-"""Sigma schedules with the flag of each; they exclude each other."""
+"""Sigma schedules with the flag of each; they exclude each other. Ays gives timesteps instead."""
+
+AYS = {
+    "StableDiffusionPipeline": "StableDiffusionTimesteps",
+    "StableDiffusionXLPipeline": "StableDiffusionXLTimesteps",
+}
+"""Pipelines with a schedule of Align Your Steps, and its name in diffusers' `AysSchedules`."""
+
+AYS_NOISE = {
+    "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012,
+    "num_train_timesteps": 1000, "rescale_betas_zero_snr": False,
+}
+"""The noise schedule that these timesteps mean."""
+
+AYS_MOST_STEPS = 50
+"""Beyond it, neighbours among the finest timesteps would be the same whole number."""
 
 _FOREIGN = {row.a1111.lower(): slug for slug, row in SAMPLERS.items()} | {
     "k_euler": "euler", "k_heun": "heun", "k_lms": "lms", "k_euler_ancestral": "euler_a",
@@ -73,11 +114,11 @@ _FOREIGN = {row.a1111.lower(): slug for slug, row in SAMPLERS.items()} | {
 
 
 def slug_of(scheduler: str) -> str:
-    """Return the slug of a diffusers scheduler class, or ``ddim`` for one that has no slug."""
+    """Return the slug of a diffusers scheduler class, or the plainest for one that has no slug."""
     for slug, row in SAMPLERS.items():
         if row.scheduler == scheduler:
             return slug
-    return "ddim"
+    return "flow_euler" if scheduler.startswith("FlowM") else "ddim"
 
 
 def a1111_name(sampler: str, sigmas: str = "default") -> str:
@@ -103,10 +144,26 @@ def _accept_sampler(raw: object) -> dict[str, Value]:
 
 
 def _refuse_sampler(value: Value, setting: Setting, context: Context) -> str | None:
-    needs = SAMPLERS[str(value)].needs
-    if needs and needs not in context.packages:
-        return f"needs the package {needs}; install it or take another sampler"
+    row, model = SAMPLERS[str(value)], context.model
+    if row.needs and row.needs not in context.packages:
+        return f"needs the package {row.needs}; install it or take another sampler"
+    if model.flow_matching and not row.flow:
+        return "solves models that predict noise, this one was trained by flow matching; " \
+               "take flow_euler"
+    if not model.flow_matching and not row.noise:
+        return f"solves flow-matching models, and this one predicts {model.prediction}; take euler"
+    if model.own_sigmas and not row.fits_levels:
+        return f"takes no noise levels, and {model.pipeline} gives its own; take flow_euler"
     return None
+
+
+def _flow_flags(before: Any, kind: Any) -> dict[str, Any]:
+    """Return what lets a solver for noise models follow a flow-matching model's own schedule."""
+    follows = "use_flow_sigmas" in inspect.signature(kind.__init__).parameters
+    if not follows or not type(before).__name__.startswith("FlowMatch"):
+        return {}
+    return {"prediction_type": "flow_prediction", "use_flow_sigmas": True,
+            "flow_shift": before.config.get("shift", 1.0)}
 
 
 @contextmanager
@@ -116,7 +173,7 @@ def _rebuilt(pipeline: Any, scheduler: str | None, flags: Mapping[str, Any]) -> 
 
     before = pipeline.scheduler
     kind = type(before) if scheduler is None else getattr(diffusers, scheduler)
-    pipeline.scheduler = kind.from_config(before.config, **flags)
+    pipeline.scheduler = kind.from_config(before.config, **_flow_flags(before, kind), **flags)
     try:
         yield
     finally:
@@ -128,7 +185,7 @@ def _rebuilt(pipeline: Any, scheduler: str | None, flags: Mapping[str, Any]) -> 
     default=lambda model: slug_of(model.scheduler),
     stage=Stage.EDIT,
     changes_picture=True,
-    touches={"scheduler"},
+    touches={"scheduler", "calls"},
     refuse=_refuse_sampler,
     accept=_accept_sampler,
 )
@@ -138,6 +195,71 @@ def sampler(plan: Plan, value: str) -> None:
     plan.edits.append(partial(_rebuilt, scheduler=row.scheduler, flags=row.flags))
 
 
+def _refuse_sigmas(value: Value, setting: Setting, context: Context) -> str | None:
+    noise = SAMPLERS[str(setting.get("sampler", "euler"))].noise
+    if value != "default" and context.model.flow_matching and noise:
+        return "spaces the levels of noise-predicting models, not flow matching's; take default"
+    if value != "ays":
+        return None
+    if context.model.pipeline not in AYS:
+        return f"is published for Stable Diffusion 1.5 and XL, not for {context.model.pipeline}"
+    config = {"rescale_betas_zero_snr": False, **part_config(context.model, "scheduler")}
+    other = [name for name, known in AYS_NOISE.items() if config.get(name) != known]
+    if other:
+        return (f"is for Stable Diffusion's noise schedule ({other[0]} {AYS_NOISE[other[0]]}), "
+                f"this model has {config.get(other[0])}; take another")
+    sampler = str(setting.get("sampler", "euler"))
+    if not SAMPLERS[sampler].takes_timesteps:
+        able = ", ".join(n for n, row in SAMPLERS.items() if row.takes_timesteps and row.noise)
+        return f"needs a sampler that takes timesteps ({able}), not {sampler}"
+    if int(setting.get("steps", 1)) > AYS_MOST_STEPS:
+        return f"is for {AYS_MOST_STEPS} steps at most, got {setting['steps']}; take karras"
+    return None
+
+
+def aligned_timesteps(published: Sequence[int], levels: Any, steps: int) -> list[int]:
+    """Interpolate the timesteps of Align Your Steps (Sabour et al., 2404.14507) to other counts.
+
+    Noise levels are interpolated log-linearly over the steps, as the paper says, with the least
+    noise of all as where the last step ends; 10 steps give the published timesteps.
+
+    Args:
+        published: ten timesteps, falling.
+        levels: sigma of each timestep, rising; a numpy array.
+        steps: how many are wanted.
+    """
+    import numpy as np
+
+    logs = np.log(levels)
+    knots = logs[[*published, 0]]
+    places = np.linspace(0, len(published), steps + 1)[:-1]
+    wanted = np.interp(places, np.arange(len(knots)), knots)
+    return [round(float(found)) for found in np.interp(wanted, logs, np.arange(len(logs)))]
+
+
+@contextmanager
+def _aligned(pipeline: Any) -> Iterator[None]:
+    """Let the scheduler take its timesteps from Align Your Steps, however many are asked for."""
+    import numpy as np
+    from diffusers.schedulers import AysSchedules
+
+    scheduler = pipeline.scheduler
+    plain = scheduler.set_timesteps
+    name = type(pipeline).__name__.removeprefix("ORT")
+    alphas = np.asarray(scheduler.alphas_cumprod, dtype=np.float64)
+    levels = np.sqrt((1 - alphas) / alphas)
+
+    def set_timesteps(num_inference_steps: int, device: Any = None, **_: Any) -> None:
+        found = aligned_timesteps(AysSchedules[AYS[name]], levels, num_inference_steps)
+        plain(timesteps=found, device=device)
+
+    scheduler.set_timesteps = set_timesteps
+    try:
+        yield
+    finally:
+        del scheduler.set_timesteps
+
+
 @knob(
     space=Choice(tuple(SIGMAS)),
     default="default",
@@ -145,11 +267,36 @@ def sampler(plan: Plan, value: str) -> None:
     changes_picture=True,
     touches={"scheduler"},
     when={"sampler": [slug for slug, row in SAMPLERS.items() if row.takes_sigmas]},
+    refuse=_refuse_sigmas,
 )
 def sigmas(plan: Plan, value: str) -> None:
     """How noise levels are spaced over the steps."""
-    if value != "default":
+    if value == "ays":
+        plan.edits.append(_aligned)
+    elif value != "default":
         plan.edits.append(partial(_rebuilt, scheduler=None, flags=SIGMAS[value]))
+
+
+def _refuse_eta(value: Value, setting: Setting, context: Context) -> str | None:
+    found = family(context.model.pipeline)
+    if value != 0 and (found is None or "eta" not in found.arguments):
+        return f"{context.model.pipeline} takes no eta; leave it at 0"
+    return None
+
+
+@knob(
+    space=Number(0, 1),
+    default=0.0,
+    stage=Stage.CALL,
+    changes_picture=True,
+    touches={"call.eta"},
+    when={"sampler": [slug for slug, row in SAMPLERS.items() if row.takes_eta]},
+    refuse=_refuse_eta,
+)
+def eta(plan: Plan, value: float) -> None:
+    """How much fresh noise each step adds: 0 is plain DDIM, 1 as much as DDPM."""
+    if value != 0:
+        plan.call["eta"] = value
 
 
 def _default_steps(model: Model) -> Value:
@@ -161,7 +308,7 @@ def _default_steps(model: Model) -> Value:
     default=_default_steps,
     stage=Stage.CALL,
     changes_picture=True,
-    touches={"call.num_inference_steps"},
+    touches={"call.num_inference_steps", "calls"},
 )
 def steps(plan: Plan, value: int) -> None:
     """How many sampler steps; second-order samplers call the network more than once a step."""

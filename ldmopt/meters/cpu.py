@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 import sys
 import time
@@ -28,7 +30,7 @@ class CpuMeter:
         self._baseline: int | None = None
 
     def start(self) -> None:
-        """Begin a picture."""
+        """Begin a call of the pipeline."""
         self._booked.clear()
         self._began = time.perf_counter()
 
@@ -41,16 +43,18 @@ class CpuMeter:
         finally:
             self._booked[kind].append(time.perf_counter() - began)
 
-    def finish(self) -> Cost:
-        """End the picture and return its seconds."""
-        return assemble(time.perf_counter() - self._began, self._booked)
+    def finish(self, batch: int = 1) -> Cost:
+        """End the call and return the cost per picture."""
+        return assemble(time.perf_counter() - self._began, self._booked, batch)
 
     def hold_baseline(self) -> None:
         """Remember what the process holds now: memory is read above it."""
+        give_back_free_memory()
         self._baseline = resident_bytes()
 
     def reset_peak(self) -> None:
         """Forget the peak so far; see Linux' proc(5) on ``clear_refs``."""
+        give_back_free_memory()
         if _CLEAR_REFS.exists():
             _CLEAR_REFS.write_text("5")
 
@@ -62,6 +66,18 @@ class CpuMeter:
             "memory_kind": "rss",
             "baseline_bytes": baseline,
         }
+
+
+def give_back_free_memory() -> None:
+    """Return to the system what was freed but is still held, where the C library can.
+
+    Else how much of it there happens to be decides how far the next allocation raises the
+    resident bytes: one setting then reads differently from process to process.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def resident_bytes() -> int:

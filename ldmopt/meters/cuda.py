@@ -1,4 +1,7 @@
-"""Device seconds by CUDA events; memory by NVML for this process, beside torch's own counters."""
+"""Device seconds by CUDA events; memory by NVML for this process, beside torch's own counters.
+
+NVML also tells the energy that the device took and whether other processes were on it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ldmopt.contracts import Cost, Meter
@@ -29,6 +33,7 @@ class CudaMeter:
         self._began: Any = None
         self._nvml = NvmlProcess(str(torch.cuda.get_device_properties(self._device).uuid))
         self._baseline: int | None = None
+        self._joules_before: float | None = None
 
     def _mark(self) -> Any:
         event = self._torch.cuda.Event(enable_timing=True)
@@ -36,9 +41,10 @@ class CudaMeter:
         return event
 
     def start(self) -> None:
-        """Begin a picture, with nothing queued before it."""
+        """Begin a call of the pipeline, with nothing queued before it."""
         self._pairs.clear()
         self._torch.cuda.synchronize(self._device)
+        self._joules_before = self._nvml.joules()
         self._began = self._mark()
 
     @contextmanager
@@ -50,14 +56,20 @@ class CudaMeter:
         finally:
             self._pairs.append((kind, began, self._mark()))
 
-    def finish(self) -> Cost:
-        """Wait for the device and return the picture's device seconds."""
+    def finish(self, batch: int = 1) -> Cost:
+        """Wait for the device and return the cost per picture."""
         ended = self._mark()
         self._torch.cuda.synchronize(self._device)
+        joules, before = self._nvml.joules(), self._joules_before
         booked: dict[str, list[float]] = defaultdict(list)
         for kind, began, end in self._pairs:
             booked[kind].append(began.elapsed_time(end) / 1e3)
-        return assemble(self._began.elapsed_time(ended) / 1e3, booked)
+        cost = assemble(self._began.elapsed_time(ended) / 1e3, booked, batch)
+        return replace(
+            cost,
+            joules=None if joules is None or before is None else (joules - before) / batch,
+            foreign_processes=self._nvml.foreign_processes(),
+        )
 
     def hold_baseline(self) -> None:
         """Remember what the process holds on the device now."""
@@ -85,7 +97,7 @@ class CudaMeter:
 
 
 class NvmlProcess:
-    """This process's bytes on one GPU, found by UUID because ordinals differ (GOTCHAS 23)."""
+    """This process on one GPU, which is found by UUID because ordinals differ (GOTCHAS 23)."""
 
     def __init__(self, uuid: str) -> None:
         """Find the GPU; without nvidia-ml-py, or without a driver, every answer is None."""
@@ -105,21 +117,45 @@ class NvmlProcess:
         except pynvml.NVMLError:
             self._handle = None
 
+    def _processes(self) -> list[Any]:
+        """Return NVML's rows of both kinds of process; one process may have a row in each."""
+        if self._handle is None:
+            return []
+        rows: list[Any] = []
+        for kind in ("Compute", "Graphics"):
+            try:
+                read = getattr(self._pynvml, f"nvmlDeviceGet{kind}RunningProcesses")
+                rows += read(self._handle)
+            except self._pynvml.NVMLError:
+                continue
+        return rows
+
     def used_bytes(self) -> int | None:
         """Return the bytes that NVML books to this process, or None where it hides them."""
+        found = [row.usedGpuMemory for row in self._processes()
+                 if row.pid == os.getpid() and row.usedGpuMemory is not None]
+        return max(found) if found else None
+
+    def foreign_processes(self) -> int | None:
+        """Return how many other processes are on the GPU.
+
+        None where NVML does not list this one: in a container its process ids are not ours, and
+        nobody can be told from anybody.
+        """
+        ids = {row.pid for row in self._processes()}
+        return len(ids) - 1 if os.getpid() in ids else None
+
+    def joules(self) -> float | None:
+        """Return what the whole GPU has taken since its driver was loaded, where it tells.
+
+        Volta and later do; see NVML's ``nvmlDeviceGetTotalEnergyConsumption``, in millijoules.
+        """
         if self._handle is None:
             return None
-        lists = (
-            self._pynvml.nvmlDeviceGetComputeRunningProcesses,
-            self._pynvml.nvmlDeviceGetGraphicsRunningProcesses,
-        )
-        found = [
-            row.usedGpuMemory
-            for read in lists
-            for row in read(self._handle)
-            if row.pid == os.getpid() and row.usedGpuMemory is not None
-        ]
-        return max(found) if found else None
+        try:
+            return float(self._pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
+        except self._pynvml.NVMLError:
+            return None
 
     def begin(self) -> None:
         """Start polling in a thread."""

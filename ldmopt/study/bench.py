@@ -1,23 +1,21 @@
 """The bench: makes and measures what a study asks for, once, and remembers it in the journal.
 
 A picture depends on the picture knobs alone, so one made under any execution serves all; a cost
-belongs to the whole setting; peak memory belongs to (execution, size, guided or not).
+belongs to the whole setting; peak memory belongs to (how it runs, size, guided or not).
 """
 
 from __future__ import annotations
 
-import statistics
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from ldmopt.contracts import Block, Calls, Cost, Host, Picture, Setting
+from ldmopt.contracts import Block, Cost, Host, Picture, Setting
 from ldmopt.errors import GenerationError
 from ldmopt.knob import Space
 from ldmopt.study.folder import RunFolder
-
-COST_PICTURES = 4
-"""Pictures that a setting's cost is read on at least."""
+from ldmopt.study.timing import calls_wanted, median_cost
 
 MEMORY_FIELDS = (
     "peak_memory_bytes", "memory_kind", "baseline_bytes", "allocated_bytes", "reserved_bytes",
@@ -28,6 +26,18 @@ class BusyHost(Host, Protocol):
     """A host that counts the seconds its device was kept busy."""
 
     busy_seconds: float
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A picture that a setting made itself.
+
+    Pictures of one call share one timing, so it counts at the first of them (``place`` 0) alone.
+    """
+
+    digest: str
+    cost: Cost
+    place: int
 
 
 class Bench:
@@ -57,7 +67,8 @@ class Bench:
         self._space = space
         self._on_picture = on_picture
         self._shared: dict[tuple[str, Block], str] = {}
-        self._own: dict[tuple[str, Block], tuple[str, Cost]] = {}
+        self._own: dict[tuple[str, Block], _Made] = {}
+        self._repeats: dict[tuple[str, Block], list[Cost]] = defaultdict(list)
         self._memory: dict[str, Cost] = {}
         self.spent_seconds = 0.0
         self._seen_seconds = host.busy_seconds
@@ -68,10 +79,14 @@ class Bench:
         self.spent_seconds += line.get("busy_seconds", 0.0)
         if "memory" in line:
             self._memory[line["memory"]] = Cost.from_dict(line["cost"])
-        elif "digest" in line:
+        elif "cost" in line:
             setting, block = Setting(line["setting"]), Block(line["prompt"], line["seed"])
+            cost, key = Cost.from_dict(line["cost"]), (setting.json(), block)
+            if "repeat" in line:
+                self._repeats[key].append(cost)
+                return
             self._shared.setdefault((self._space.picture(setting).json(), block), line["digest"])
-            self._own[setting.json(), block] = line["digest"], Cost.from_dict(line["cost"])
+            self._own[key] = _Made(line["digest"], cost, line.get("place", 0))
 
     def _append(self, line: dict[str, Any]) -> None:
         busy = self._host.busy_seconds
@@ -103,7 +118,7 @@ class Bench:
         def found(block: Block) -> str | None:
             own = self._own.get((whole, block))
             if own is not None:
-                return own[0]
+                return own.digest
             return None if anew else self._shared.get((part, block))
 
         self._generate(setting, [block for block in blocks if found(block) is None])
@@ -112,51 +127,67 @@ class Bench:
     def _generate(self, setting: Setting, blocks: Sequence[Block]) -> None:
         if not blocks:
             return
-        for picture, cost in self._host.generate(setting, blocks):
+        for number, (picture, cost) in enumerate(self._host.generate(setting, blocks)):
             digest = self._folder.keep(picture)
             self._append({
                 "setting": dict(setting),
                 "prompt": picture.block.prompt,
                 "seed": picture.block.seed,
                 "digest": digest,
+                "place": number % cost.batch,
                 "cost": cost.to_dict(),
             })
             self._on_picture()
 
+    def _time_again(self, setting: Setting, blocks: Sequence[Block]) -> None:
+        """Make pictures that are there already, for what they cost alone."""
+        for number, (picture, cost) in enumerate(self._host.generate(setting, blocks)):
+            if number % cost.batch == 0:
+                block = {"prompt": picture.block.prompt, "seed": picture.block.seed}
+                self._append({"setting": dict(setting), **block, "repeat": True,
+                              "cost": cost.to_dict()})
+
     def cost(self, setting: Setting, blocks: Sequence[Block]) -> Cost:
-        """Return the setting's cost: medians over its own pictures, with its memory reading.
+        """Return the setting's cost: medians over its own calls, with its memory reading.
+
+        Where the calls that made its pictures are too few, or too far apart, it is timed on: on
+        blocks that it has no picture of its own for, then on those it has.
 
         Raises:
             GenerationError: the setting gives no usable picture.
         """
-        own = self.costs(setting, blocks)
-        if len(own) < min(COST_PICTURES, len(blocks)):
-            self.pictures(setting, blocks[:COST_PICTURES], anew=True)
-            own = self.costs(setting, blocks)
-        return self.with_memory(setting, median_cost(own))
-
-    def with_memory(self, setting: Setting, cost: Cost) -> Cost:
-        """Return the cost with the setting's memory reading filled in.
-
-        Raises:
-            GenerationError: the reading was missing and the setting gives no usable picture.
-        """
+        batch = int(setting.get("batch", 1))
+        while True:
+            own = [self._own.get((setting.json(), block)) for block in blocks]
+            made = sum(1 for one in own if one is not None and one.place == 0)
+            timed = self.costs(setting, blocks)
+            wanted = calls_wanted(timed, made) * batch
+            if not wanted:
+                break
+            missing = [block for block, one in zip(blocks, own, strict=True) if one is None]
+            if missing:
+                self._generate(setting, missing[:wanted])
+            else:
+                self._time_again(setting, [blocks[n % len(blocks)] for n in range(wanted)])
         memory = self.memory(setting)
-        return replace(cost, **{name: getattr(memory, name) for name in MEMORY_FIELDS})
+        return replace(median_cost(timed),
+                       **{name: getattr(memory, name) for name in MEMORY_FIELDS})
 
     def costs(self, setting: Setting, blocks: Sequence[Block]) -> list[Cost]:
-        """Return the costs of the pictures that this very setting made in these blocks."""
-        found = (self._own.get((setting.json(), block)) for block in blocks)
-        return [own[1] for own in found if own is not None]
+        """Return the cost of each call that this very setting made for these blocks."""
+        keys = [(setting.json(), block) for block in blocks]
+        first = [self._own[key].cost for key in keys
+                 if key in self._own and self._own[key].place == 0]
+        return first + [cost for key in keys for cost in self._repeats.get(key, ())]
 
     def memory(self, setting: Setting) -> Cost:
-        """Return the memory reading of (execution, size, guided or not).
+        """Return the memory reading of (what decides memory, size, guided or not).
 
         Raises:
             GenerationError: the setting gives no usable picture.
         """
         cell = Setting(
-            self._space.execution(setting),
+            self._space.memory(setting),
             size=setting.get("size", ""),
             guided=float(setting.get("guidance", 0)) > 1,
         ).json()
@@ -168,26 +199,3 @@ class Bench:
     def picture(self, digest: str, block: Block) -> Picture:
         """Read a stored picture."""
         return self._folder.picture(digest, block)
-
-
-def median_cost(costs: Sequence[Cost]) -> Cost:
-    """Return the cost whose every figure is the median over pictures; memory is left out."""
-
-    def middle(values: Sequence[float]) -> float:
-        return float(statistics.median(values))
-
-    phases = {
-        phase: middle([cost.seconds_by_phase.get(phase, 0.0) for cost in costs])
-        for phase in costs[0].seconds_by_phase
-    }
-    calls = {
-        kind: Calls(call.count, middle([cost.calls_by_kind[kind].seconds for cost in costs
-                                        if kind in cost.calls_by_kind]))
-        for kind, call in costs[0].calls_by_kind.items()
-    }
-    return Cost(
-        middle([cost.seconds for cost in costs]),
-        middle([cost.latency_seconds for cost in costs]),
-        phases,
-        calls,
-    )

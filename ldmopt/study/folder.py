@@ -2,7 +2,7 @@
 
 ``study.toml`` frozen copy, ``study.db`` Optuna's storage, ``pictures/`` content-addressed PNGs,
 ``blocks.jsonl`` one line for every picture made and every memory reading, ``environment.json``,
-and what distillation writes.
+``equivalence.json`` what the probe found of each execution value, and what distillation writes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class RunFolder:
         self.regressor = self.path / "regressor"
         self.rulebook = self.path / "rulebook.json"
         self.environment = self.path / "environment.json"
+        self.equivalence = self.path / "equivalence.json"
         self.log = self.path / "host.log"
 
     def exists(self) -> bool:

@@ -68,6 +68,7 @@ def scope(folder: RunFolder, frozen: Mapping[str, Any]) -> dict[str, Any]:
         "pictures": sum(1 for _ in (folder.path / "pictures").glob("*/*.png")),
         "human_labels": int(scorer.get("human_labels", 0)),
         "scorer": f"{scorer['name']} {scorer['digest']}",
+        "equivalence": frozen["equivalence"],
     }
 
 

@@ -71,6 +71,14 @@ def generations(storage: RDBStorage, name: str) -> list[int]:
                   if item.startswith(prefix) and item.removeprefix(prefix).isdigit())
 
 
+def forget_unfinished(storage: RDBStorage, name: str) -> None:
+    """Delete a newest generation that was killed before its first trial; it is made anew."""
+    for number in generations(storage, name)[-1:]:
+        study = open_generation(storage, name, number)
+        if not study.get_trials(deepcopy=False):
+            optuna.delete_study(study_name=study.study_name, storage=storage)
+
+
 def create_generation(
     storage: RDBStorage, name: str, number: int, frozen: Mapping[str, Any]
 ) -> optuna.Study:

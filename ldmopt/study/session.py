@@ -1,7 +1,6 @@
-"""One open run: its folder, host, bench and scorer, and the two things that all stages do.
+"""One open run: its folder, host, bench and scorer, and what all stages do with them.
 
-`measure` turns a setting into pictures, cost and quality; `equivalence` tests that what is called
-an execution knob leaves the picture alone.
+`measure` turns a setting into pictures, cost and quality; `freeze` says for good what is searched.
 """
 
 from __future__ import annotations
@@ -10,16 +9,15 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ldmopt import machine
 from ldmopt.child.host import ProcessHost
-from ldmopt.contracts import Block, BlockWin, Cost, Pixels, Quality, Scorer, Setting, Trial
+from ldmopt.contracts import Block, BlockWin, Cost, Quality, Scorer, Setting, Trial, Value
 from ldmopt.distillation.intervals import win_rate
 from ldmopt.errors import GenerationError, UserError
-from ldmopt.knob import Choice, Context, Space, build_space
+from ldmopt.knob import Choice, Context, Domain, Number, Space, build_space
 from ldmopt.model import describe
 from ldmopt.study.bench import Bench
 from ldmopt.study.folder import RunFolder, write
@@ -27,11 +25,6 @@ from ldmopt.study.spec import StudySpec, prompts_of
 
 CONFIRM_SEEDS_FROM = 10_000
 """Seeds of the confirmation begin here, far from those of the search."""
-
-EQUIVALENT_DECIBELS = 30.0
-"""An execution whose pictures are further than this from the default's changes the picture."""
-
-EQUIVALENCE_BLOCKS = 2
 
 
 @dataclass
@@ -48,6 +41,7 @@ class State:
         pictures: pictures made in this session.
         front: the feasible trials that no other beats in all objectives.
         default: the default's trial, once measured.
+        notes: lines that the user should keep, oldest first.
     """
 
     stage: str = "start"
@@ -59,6 +53,7 @@ class State:
     pictures: int = 0
     front: Sequence[Trial] = ()
     default: Trial | None = None
+    notes: tuple[str, ...] = ()
 
 
 Report = Callable[[State], None]
@@ -97,6 +92,10 @@ class Session:
         self.state = replace(self.state, spent_seconds=self.bench.spent_seconds, **changes)
         self.report(self.state)
 
+    def note(self, line: str) -> None:
+        """Say a line that stays on the screen."""
+        self.tell(notes=(*self.state.notes, line))
+
     def quality(self, setting: Setting, blocks: Sequence[Block], **how: Any) -> tuple[
         Quality, list[str]
     ]:
@@ -107,7 +106,13 @@ class Session:
         """
         digests = self.bench.pictures(setting, blocks, **how)
         against = self.bench.pictures(self.space.default, blocks)
-        return judge(self.scorer, self.folder, blocks, digests, against), digests
+        return self.judged(blocks, digests, against), digests
+
+    def judged(
+        self, blocks: Sequence[Block], digests: Sequence[str], against: Sequence[str]
+    ) -> Quality:
+        """Return the win rate of stored pictures against others, block by block."""
+        return judge(self.scorer, self.folder, blocks, digests, against)
 
     def measure(self, setting: Setting) -> tuple[Cost, Quality, list[str]]:
         """Generate, time and judge a setting on the search blocks.
@@ -122,16 +127,34 @@ class Session:
             self.bench.book_failure(setting, error)
             raise
 
-    def freeze(self, picture_knobs: frozenset[str]) -> None:
-        """Say for good which knobs change the picture, and read the journal accordingly."""
-        if picture_knobs != self.space.picture_knobs:
-            self.space = replace(self.space, picture_knobs=picture_knobs)
-            self.host.picture_part = self.space.picture
-            self.bench = Bench(self.host, self.folder, self.space, self.on_picture)
+    def freeze(
+        self, picture_knobs: frozenset[str], dropped: Sequence[tuple[str, Value]] = ()
+    ) -> None:
+        """Say for good which knobs change the picture, and which values are not searched.
+
+        The journal is read again, because pictures are shared by picture setting. A knob none of
+        whose values is left stays at the default.
+        """
+        left = {name: _without(domain, {value for knob, value in dropped if knob == name})
+                for name, domain in self.space.searched.items()}
+        searched = {name: domain for name, domain in left.items() if domain is not None}
+        self.space = replace(self.space, picture_knobs=picture_knobs, searched=searched)
+        self.host.picture_part = self.space.picture
+        self.bench = Bench(self.host, self.folder, self.space, self.on_picture)
 
     def on_picture(self) -> None:
         """Count a picture."""
         self.tell(pictures=self.state.pictures + 1)
+
+
+def _without(domain: Domain, dropped: set[Value]) -> Domain | None:
+    """Return what is left of a domain; a range stays as it is while one of its ends is left."""
+    if isinstance(domain, Choice):
+        kept = tuple(value for value in domain.values if value not in dropped)
+        return Choice(kept) if kept else None
+    if isinstance(domain, Number) and {domain.low, domain.high} <= dropped:
+        return None
+    return domain
 
 
 def judge(
@@ -156,19 +179,9 @@ def open_session(
     Raises:
         UserError: model, prompts, device or a knob's value cannot be had.
     """
-    model = describe(spec.model)
     search, confirm = prompts_of(spec)
-    # Checked twice: first by what can be known at once, then by what the host process sees.
-    early = Context(model, machine.likely_device(spec.device), machine.packages())
-    space = build_space(spec.default, spec.space, early, spec.plugins)
-    host = ProcessHost(
-        model, spec.device, backends=_backends(space), plugins=spec.plugins, log=folder.log,
-        picture_part=space.picture, deadline_seconds=spec.deadline_seconds,
-    )
+    host, facts, space = open_host(spec, folder.log)
     try:
-        facts = host.describe()
-        context = Context(model, facts["device"], facts["packages"])
-        space = build_space(spec.default, spec.space, context, spec.plugins)
         session = Session(
             spec, folder, host, space, Bench(host, folder, space), scorer, facts,
             [Block(prompt, seed) for prompt in search for seed in range(spec.seeds)],
@@ -177,11 +190,46 @@ def open_session(
             report,
         )
         session.bench = Bench(host, folder, space, session.on_picture)
-        write_environment(session, model.digest())
+        write_environment(session, space.context.model.digest())
         return session
     except BaseException:
         host.close()
         raise
+
+
+def open_host(
+    spec: StudySpec, log: Path | None
+) -> tuple[ProcessHost, Mapping[str, Any], Space]:
+    """Start a study's host; return it with the machine's facts and the study's space.
+
+    Raises:
+        UserError: model, device or a knob's value cannot be had.
+    """
+    # Checked twice: first by what can be known at once, then by what the host process sees.
+    space = early_space(spec)
+    model = space.context.model
+    host = ProcessHost(
+        model, spec.device, backends=_backends(space), plugins=spec.plugins, log=log,
+        picture_part=space.picture, deadline_seconds=spec.deadline_seconds,
+    )
+    try:
+        facts = host.describe()
+        context = Context(model, facts["device"], facts["packages"])
+        return host, facts, build_space(spec.default, spec.space, context, spec.plugins)
+    except BaseException:
+        host.close()
+        raise
+
+
+def early_space(spec: StudySpec) -> Space:
+    """Return a study's space as far as it can be known before any library is loaded.
+
+    Raises:
+        UserError: model, device or a knob's value cannot be had.
+    """
+    model = describe(spec.model)
+    context = Context(model, machine.likely_device(spec.device), machine.packages())
+    return build_space(spec.default, spec.space, context, spec.plugins)
 
 
 def _backends(space: Space) -> list[str]:
@@ -202,51 +250,6 @@ def write_environment(session: Session, model_digest: str) -> None:
         **session.facts,
     }
     write(session.folder.environment, (json.dumps(facts, indent=1) + "\n").encode())
-
-
-def equivalence(session: Session) -> list[dict[str, Any]]:
-    """Compare each searched execution value's pictures with those of the default's execution.
-
-    Returns:
-        One row a value: ``knob``, ``value``, ``decibels`` (least PSNR over a few blocks, None for
-        equal pictures), ``equivalent``. A value that gives no picture is left to the search.
-    """
-    rows = []
-    blocks = session.blocks[:: max(1, len(session.blocks) // EQUIVALENCE_BLOCKS)]
-    blocks = blocks[:EQUIVALENCE_BLOCKS]
-    default = session.space.default
-    right = [session.bench.picture(digest, block).pixels for digest, block in zip(
-        session.bench.pictures(default, blocks), blocks, strict=True)]
-    for name, domain in session.space.searched.items():
-        if session.space.knobs[name].changes_picture or not isinstance(domain, Choice):
-            continue
-        for value in domain.values:
-            setting = session.space.canonical({name: value})
-            if setting == default or session.space.refusal(setting):
-                continue
-            session.tell(doing=f"{name} = {value}")
-            try:
-                digests = session.bench.pictures(setting, blocks, anew=True)
-            except GenerationError as error:
-                session.bench.book_failure(setting, error)
-                continue
-            made = [session.bench.picture(digest, block).pixels
-                    for digest, block in zip(digests, blocks, strict=True)]
-            least = min(decibels(a, b) for a, b in zip(made, right, strict=True))
-            rows.append({
-                "knob": name, "value": value,
-                "decibels": None if np.isinf(least) else round(least, 2),
-                "equivalent": bool(least >= EQUIVALENT_DECIBELS),
-            })
-    return rows
-
-
-def decibels(left: Pixels, right: Pixels) -> float:
-    """Return the peak signal-to-noise ratio of two pictures; infinite for equal ones."""
-    if left.shape != right.shape:
-        return 0.0
-    error = float(np.mean((left.astype(np.float64) - right.astype(np.float64)) ** 2))
-    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
 
 
 def load_scorer(spec: StudySpec, folder: RunFolder, fitted: bool) -> Scorer:

@@ -19,14 +19,13 @@ from ldmopt.errors import GenerationError, UserError
 from ldmopt.rulebook import Rulebook
 from ldmopt.search import asking_order, distribution, make_sampler, suggest
 from ldmopt.study import records
-from ldmopt.study.bench import median_cost
+from ldmopt.study.equivalence import Finding, probe
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.output import read_evidence, write_outputs
 from ldmopt.study.session import (
     Report,
     Session,
     check_scorer,
-    equivalence,
     load_scorer,
     open_session,
 )
@@ -140,6 +139,7 @@ class Work:
 
 def _run(spec: StudySpec, folder: RunFolder, report: Report) -> Rulebook:
     storage = records.open_storage(folder, spec)
+    records.forget_unfinished(storage, spec.name)
     numbers = records.generations(storage, spec.name)
     fitted = len(numbers) > 1 and (folder.regressor / "regressor.json").is_file()
     session = open_session(spec, folder, load_scorer(spec, folder, fitted), report)
@@ -154,7 +154,9 @@ def _run(spec: StudySpec, folder: RunFolder, report: Report) -> Rulebook:
         sampler = make_sampler(spec.search, spec.seed + done)
         work = Work(session, records.open_generation(storage, spec.name, number, sampler))
         check_scorer(work.frozen, session.scorer)
-        session.freeze(frozenset(work.frozen["picture_knobs"]))
+        dropped = [(knob, value) for knob, value in work.frozen["dropped"]]
+        session.freeze(frozenset(work.frozen["picture_knobs"]), dropped)
+        tell_failures(work)
         search(work)
         confirm(work)
         work.tell("distill", "writing the rulebook")
@@ -178,26 +180,45 @@ def begin(session: Session, storage: optuna.storages.RDBStorage) -> None:
     except GenerationError as error:
         raise UserError(f"the default setting ({default}) gives no picture: {error}; change "
                         f"[default] (the libraries' output is in {session.folder.log})") from error
-    session.tell(stage="probe")
-    rows = equivalence(session)
-    changing = {row["knob"] for row in rows if not row["equivalent"]}
-    session.freeze(session.space.picture_knobs | changing)
+    session.tell(stage="probe", doing="")
+    found = probe(session)
+    changing = {item.knob for item in found if item.changes_picture}
+    dropped = [(item.knob, item.value) for item in found if item.dropped]
+    session.freeze(session.space.picture_knobs | changing, dropped)
     study = records.create_generation(storage, session.spec.name, 1, {
         "schema_version": 1,
         "default": dict(default),
         "picture_knobs": sorted(session.space.picture_knobs),
-        "equivalence": rows,
+        "dropped": dropped,
+        "equivalence": [item.to_dict() for item in found],
         "blocks": [[block.prompt, block.seed] for block in session.blocks],
         "held_out": [[block.prompt, block.seed] for block in session.held_out],
         "scorer": dict(session.scorer.identity),
     })
-    values = [quality.win_rate, cost.latency_seconds, float(cost.peak_memory_bytes or 0)]
+    values = [quality.win_rate, cost.seconds, float(cost.peak_memory_bytes or 0)]
     study.add_trial(optuna.create_trial(
         values=values,
         **_parameters(session, default),
         user_attrs=records.attributes(default, cost, quality, pictures, session.scorer.identity),
         constraints=records.constraints(cost, session.spec),
     ))
+
+
+def tell_failures(work: Work) -> None:
+    """Tell the values that gave no picture in the probe, where they are not told yet."""
+    session = work.session
+    known = {trial.setting for trial in records.finished(work.study)}
+    for row in work.frozen["equivalence"]:
+        item = Finding.from_dict(row)
+        if item.failure is None or item.setting in known:
+            continue
+        error = GenerationError(item.failure["kind"], item.failure["reason"])
+        work.study.add_trial(optuna.create_trial(
+            values=_worst(session),
+            **_parameters(session, item.setting),
+            user_attrs=records.failure_attributes(item.setting, error),
+            constraints=records.constraints(None, session.spec),
+        ))
 
 
 def _parameters(session: Session, setting: Setting) -> dict[str, Any]:
@@ -275,6 +296,7 @@ def try_setting(
             reason = session.space.refusal(setting)
             if reason:
                 raise GenerationError("refused", reason)
+            _refuse_hopeless(work, setting)
             cost, quality, pictures = session.measure(setting)
     except GenerationError as error:
         found = records.failure_attributes(setting, error)
@@ -284,12 +306,26 @@ def try_setting(
         identity = session.scorer.identity
         found = records.attributes(setting, cost, quality, pictures, identity)
         limits = records.constraints(cost, session.spec)
-        values = [quality.win_rate, cost.latency_seconds, float(cost.peak_memory_bytes or 0)]
+        values = [quality.win_rate, cost.seconds, float(cost.peak_memory_bytes or 0)]
     for name, value in limits.items():
         trial.set_constraint(name, value)
     for name, value in found.items():
         trial.set_user_attr(name, value)
     work.study.tell(trial, values)
+
+
+def _refuse_hopeless(work: Work, setting: Setting) -> None:
+    """Spend nothing on a setting that needs at least the memory that another did not get.
+
+    Raises:
+        GenerationError: one that runs alike, is no larger and no more guided ran out of memory.
+    """
+    space = work.session.space
+    for trial in records.finished(work.study):
+        if (trial.failure is not None and trial.failure["kind"] == "out-of-memory"
+                and space.needs_memory_of(trial.setting, setting)):
+            raise GenerationError("out-of-memory", f"not tried: trial {trial.number} "
+                                  f"({work.changes(trial.setting)}) needs no more and failed")
 
 
 def _worst(session: Session) -> list[float]:
@@ -324,7 +360,7 @@ def confirmed(session: Session, setting: Setting) -> Confirmation:
         GenerationError: the setting gives no usable picture.
     """
     quality, pictures = session.quality(setting, session.held_out, anew=True)
-    costs = session.bench.costs(setting, session.held_out)
-    seconds = median_interval([cost.seconds for cost in costs])
-    cost = session.bench.with_memory(setting, median_cost(costs))
+    cost = session.bench.cost(setting, session.held_out)
+    calls = session.bench.costs(setting, session.held_out)
+    seconds = median_interval([call.seconds for call in calls])
     return Confirmation(setting, cost, seconds.low, seconds.high, quality, tuple(pictures))

@@ -3,17 +3,12 @@
 import pytest
 
 from ldmopt.knob import all_knobs
-from ldmopt.testing import check_knob, knob_values, open_worker
+from ldmopt.testing import check_knob, knob_values
 
 CASES = [(name, value) for name in all_knobs() for value in knob_values(name)]
 
 
-@pytest.fixture(scope="module")
-def worker():
-    return open_worker("miniature")
-
-
 @pytest.mark.real
 @pytest.mark.parametrize(("name", "value"), CASES)
-def test_conformance(worker, name, value):
-    check_knob(worker, name, value)
+def test_conformance(miniature, name, value):
+    check_knob(miniature, name, value)

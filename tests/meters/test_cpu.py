@@ -49,3 +49,23 @@ def test_nothing_booked_is_all_other():
     cost = assemble(1.0, {})
     assert cost.seconds_by_phase["other"] == 1.0
     assert cost.network_evaluations == 0
+
+
+def test_a_call_for_several_pictures_is_shared_out():
+    booked = {"encode": [0.4], "guided": [1.0, 1.0], "step": [0.2, 0.2], "decode": [0.8]}
+    cost = assemble(4.0, booked, 4)
+    assert (cost.seconds, cost.latency_seconds, cost.batch) == (1.0, 4.0, 4)
+    assert cost.seconds_by_phase == pytest.approx(
+        {"encode": 0.1, "denoise": 0.6, "decode": 0.2, "other": 0.1})
+    # Each picture went through both network calls.
+    assert cost.calls_by_kind["guided"].count == 2
+    assert cost.calls_by_kind["guided"].seconds == pytest.approx(0.5)
+
+
+def test_memory_that_was_freed_does_not_count():
+    meter = CpuMeter()
+    pieces = [np.ones(2**16, np.uint8) for _ in range(512)]
+    del pieces
+    meter.hold_baseline()
+    again = [np.ones(2**16, np.uint8) for _ in range(512)]
+    assert meter.peak()["peak_memory_bytes"] > 0.8 * sum(piece.nbytes for piece in again)

@@ -64,6 +64,8 @@ def test_standin_at_seventeen_moments(standin, tmp_path, monkeypatch):
     random.shuffle(moments)
     kill_often(path, tmp_path / "run", moments, env)
     lines = check_nothing_lost(tmp_path / "run")
+    repeats = [line for line in RunFolder(tmp_path / "run").read_journal() if "repeat" in line]
+    lines += repeats
     prompts = {line["prompt"] for line in lines}
     made = sum(prompt in prompts for prompt in watched.read_text().splitlines())
     # One block in flight at each kill, at the most.

@@ -110,16 +110,6 @@ def test_a_default_that_fails_stops_with_its_name(standin, tmp_path):
         ldmopt.run(path, tmp_path / "run")
 
 
-def test_an_execution_that_changes_the_picture_becomes_a_picture_knob(
-    standin, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("ldmopt.study.session.EQUIVALENT_DECIBELS", float("inf"))
-    monkeypatch.setattr("ldmopt.study.session.decibels", lambda left, right: 20.0)
-    ldmopt.run(standin(), tmp_path / "run")
-    _, _, study = read_run(tmp_path / "run")
-    assert "precision" in study.user_attrs[records.FROZEN]["picture_knobs"]
-
-
 def test_another_study_is_refused(done, standin):
     _, out, _ = done
     with pytest.raises(UserError, match="holds the study 'standin', not 'other'"):
