@@ -56,7 +56,7 @@ def test_every_sampler_gives_the_pictures_of_torch(workers, sampler):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("shape", ["sdxl", "sd21"])
+@pytest.mark.parametrize("shape", ["sdxl", "sd21", "sd3", "flux"])
 def test_other_families_take_the_same_path(shaped, shape):
     worker = open_worker(shaped(shape))
     pictures = [made(worker, backend=backend, steps=2) for backend in ("torch", "onnx")]
