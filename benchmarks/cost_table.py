@@ -7,6 +7,7 @@ itself, guided and not, against the half-precision default; ``--product`` measur
 combination, at three sizes. Rows are appended as they are measured; running again goes on.
 
     python benchmarks/cost_table.py --shape sd15 --out benchmarks/tables
+    python benchmarks/cost_table.py --shape miniature --out benchmarks/tables
     python benchmarks/cost_table.py --shape sd15 --shrink --out /tmp/cost.csv   # a smoke test
 """
 
@@ -44,6 +45,7 @@ CALLS = 6
 """Calls of the pipeline that a row's seconds are the median of: the fewest with an interval."""
 
 BATCHES = (1, 4)
+MINIATURE = "miniature"
 
 
 def base(space: Space, shrink: bool, **values: object) -> Setting:
@@ -183,7 +185,8 @@ def record(shape: str, host: ProcessHost, options: argparse.Namespace, model) ->
 def main() -> None:
     """Record the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shape", choices=sorted(SHAPES), required=True)
+    parser.add_argument("--shape", choices=[*sorted(SHAPES), MINIATURE], required=True,
+                        help="a family, or the embedded model itself")
     parser.add_argument("--out", type=Path, required=True, help="a .csv file, or a folder")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--shrink", action="store_true", help="a tiny model of the same make")
@@ -193,8 +196,9 @@ def main() -> None:
     options = parser.parse_args()
     packages = machine.packages()
     with tempfile.TemporaryDirectory() as name:
-        build(options.shape, Path(name), shrink=options.shrink)
-        model = describe(name)
+        if options.shape != MINIATURE:
+            build(options.shape, Path(name), shrink=options.shrink)
+        model = describe(MINIATURE if options.shape == MINIATURE else name)
         onnx = {"onnxruntime", "optimum-onnx"} <= set(packages)
         host = ProcessHost(model, options.device, log=options.log,
                            backends=["torch", "onnx"] if onnx else ["torch"])

@@ -1,6 +1,14 @@
-"""The table of knobs in README, written from the knobs' own declarations."""
+"""The tables of knobs in README: what they are, from their declarations, and what they bought.
+
+The second comes from the cost tables that `benchmarks/cost_table.py` recorded: a CSV file a model
+and machine, with its environment in the JSON file of the same name.
+"""
 
 from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
 
 from ldmopt import machine
 from ldmopt.contracts import Setting
@@ -9,7 +17,10 @@ from ldmopt.knob import Context, Knob, all_knobs
 from ldmopt.model import describe
 
 MARKS = ("<!-- knobs: written by ldmopt.catalogue, held by a test -->", "<!-- /knobs -->")
-"""What the table stands between."""
+"""What the table of knobs stands between."""
+
+BOUGHT_MARKS = ("<!-- bought: written by ldmopt.catalogue, held by a test -->", "<!-- /bought -->")
+"""What the table of ratios stands between."""
 
 FEW = 4
 """So many values are listed; of more, those that are left out are named where they are fewer."""
@@ -26,17 +37,62 @@ def knob_table() -> str:
     return "\n".join(rows)
 
 
-def insert(text: str) -> str:
-    """Return a text with the table, as it is now, between its marks.
+def bought_table(folder: Path) -> str:
+    """Return a Markdown table of what each execution value cost, against the table's base.
+
+    Args:
+        folder: of the cost tables; rows with guidance are read, and failures are said.
+    """
+    rows = ["| model and machine | setting | seconds a picture | peak memory |",
+            "|---|---|---|---|"]
+    for path in sorted(folder.glob("*.csv")):
+        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = [line for line in csv.DictReader(file)
+                     if json.loads(line["setting"]).get("guidance", 0) > 1]
+        known = {line["changed"]: line for line in lines}
+        for line in lines:
+            beside = _beside(line["changed"], known)
+            machine_name = f"{about['shape']}, {about['device_name']}"
+            if beside is not None:
+                rows.append(f"| {machine_name} | {line['changed']} | "
+                            f"{_ratio(line, beside, 'seconds')} | "
+                            f"{_ratio(line, beside, 'peak_memory_bytes')} |")
+    return "\n".join(rows)
+
+
+def _beside(changed: str, known: dict[str, dict[str, str]]) -> dict[str, str] | None:
+    """Return the row that one value more turned into this one: the base, or a batch of its own."""
+    parts = changed.split(", ") if changed else []
+    if len(parts) < 2:
+        return known[""] if parts else None
+    found = [known[part] for part in parts if part in known]
+    return found[0] if len(parts) == 2 and found else None
+
+
+def _ratio(line: dict[str, str], beside: dict[str, str], column: str) -> str:
+    if line["failed"]:
+        return f"failed: {line['failed']}"
+    return f"{float(line[column]) / float(beside[column]):.2f}x"
+
+
+def insert(text: str, folder: Path) -> str:
+    """Return a text with both tables, as they are now, between their marks.
+
+    Args:
+        text: README's.
+        folder: of the cost tables.
 
     Raises:
         ValueError: the marks are not there.
     """
-    head, found, rest = text.partition(MARKS[0])
-    _, ended, tail = rest.partition(MARKS[1])
-    if not (found and ended):
-        raise ValueError(f"no {MARKS[0]} ... {MARKS[1]} in the text")
-    return f"{head}{MARKS[0]}\n{knob_table()}\n{MARKS[1]}{tail}"
+    for marks, table in ((MARKS, knob_table()), (BOUGHT_MARKS, bought_table(folder))):
+        head, found, rest = text.partition(marks[0])
+        _, ended, tail = rest.partition(marks[1])
+        if not (found and ended):
+            raise ValueError(f"no {marks[0]} ... {marks[1]} in the text")
+        text = f"{head}{marks[0]}\n{table}\n{marks[1]}{tail}"
+    return text
 
 
 def _values(item: Knob) -> str:
@@ -83,7 +139,8 @@ def _acts(item: Knob, knobs: dict[str, Knob]) -> str:
 
 if __name__ == "__main__":
     import sys
-    from pathlib import Path
 
     for name in sys.argv[1:]:
-        Path(name).write_text(insert(Path(name).read_text(encoding="utf-8")), encoding="utf-8")
+        readme = Path(name)
+        tables = readme.resolve().parent / "benchmarks" / "tables"
+        readme.write_text(insert(readme.read_text(encoding="utf-8"), tables), encoding="utf-8")
