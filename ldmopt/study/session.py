@@ -26,6 +26,9 @@ from ldmopt.study.spec import StudySpec, prompts_of
 CONFIRM_SEEDS_FROM = 10_000
 """Seeds of the confirmation begin here, far from those of the search."""
 
+NEIGHBOURS = ("other processes are on the GPU: seconds and joules hold what they do, too; each "
+              "trial's cost tells how many there were")
+
 
 @dataclass
 class State:
@@ -122,10 +125,13 @@ class Session:
         """
         try:
             quality, digests = self.quality(setting, self.blocks)
-            return self.bench.cost(setting, self.blocks), quality, digests
+            cost = self.bench.cost(setting, self.blocks)
         except GenerationError as error:
             self.bench.book_failure(setting, error)
             raise
+        if cost.foreign_processes and NEIGHBOURS not in self.state.notes:
+            self.note(NEIGHBOURS)
+        return cost, quality, digests
 
     def freeze(
         self, picture_knobs: frozenset[str], dropped: Sequence[tuple[str, Value]] = ()

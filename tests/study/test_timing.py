@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import ldmopt
 from ldmopt.contracts import Block, Calls, Cost, Picture, Setting
 from ldmopt.knob import Context, build_space
 from ldmopt.model import describe
+from ldmopt.study import records
 from ldmopt.study.bench import Bench
 from ldmopt.study.folder import RunFolder
+from ldmopt.study.output import read_run
 from ldmopt.study.timing import LEAST_CALLS, MOST_CALLS, calls_wanted, median_cost
 
 BLOCKS = [Block("a house", seed) for seed in range(8)]
@@ -151,3 +154,13 @@ def test_a_median_keeps_every_figure():
     assert (found.warmup_seconds, found.foreign_processes) == (9.0, 1)
     assert Cost.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     assert Setting(found.to_dict()["seconds_by_phase"]) == Setting(denoise=1.0)
+
+
+def test_neighbours_on_the_gpu_are_said_once_and_kept(standin, tmp_path, monkeypatch):
+    own = Bench.cost
+    monkeypatch.setattr(Bench, "cost", lambda *args: replace(own(*args), foreign_processes=2))
+    states = []
+    ldmopt.run(standin(("trials = 8", "trials = 3")), tmp_path / "run", report=states.append)
+    assert sum("other processes" in note for note in states[-1].notes) == 1
+    _, _, study = read_run(tmp_path / "run")
+    assert all(trial.cost.foreign_processes == 2 for trial in records.finished(study))
