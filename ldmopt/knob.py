@@ -264,6 +264,19 @@ class Space:
         """Return the part of a setting that decides the picture."""
         return setting.only(self.picture_knobs)
 
+    def look(self, setting: Setting) -> Setting:
+        """Return what tells the pictures of this study's settings apart.
+
+        That is the picture part without knobs that nobody searches and that stand as in the
+        default: some are there or not as other knobs, such as the backend, let them act.
+        """
+        usual = {name: item.default_for(self.context.model) for name, item in self.knobs.items()}
+        usual |= self.default
+        return Setting({
+            name: value for name, value in self.picture(setting).items()
+            if name in self.searched or value != usual[name]
+        })
+
     def memory(self, setting: Setting) -> Setting:
         """Return the part of a setting that decides peak memory, size and guidance aside."""
         return Setting({n: v for n, v in setting.items() if self.knobs[n].changes_memory})

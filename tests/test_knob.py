@@ -164,3 +164,13 @@ def test_peak_memory_is_told_by_what_runs_and_how_large():
     assert not space.needs_memory_of(base, base.replace({"guidance": 1.0}))
     assert space.needs_memory_of(base.replace({"guidance": 1.0}), base)
     assert not space.needs_memory_of(base, base.replace({"precision": "bf16"}))
+
+
+def test_knobs_that_nobody_searches_do_not_tell_pictures_apart():
+    here = Context(describe("miniature"), packages={"onnxruntime": "1", "optimum-onnx": "1"})
+    space = build_space({"sampler": "euler"}, {"backend": "all", "steps": [4, 8]}, here)
+    torch = space.canonical({"backend": "torch", "steps": 8})
+    onnx = space.canonical({"backend": "onnx", "steps": 8})
+    assert space.picture(torch) != space.picture(onnx)  # deepcache acts under torch alone
+    assert space.look(torch) == space.look(onnx) == Setting(steps=8)
+    assert space.look(space.canonical({"eta": 0.5, "sampler": "ddim"}))["eta"] == 0.5

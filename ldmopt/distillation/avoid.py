@@ -14,7 +14,7 @@ from ldmopt.contracts import Evidence, Setting, Trial, Value
 from ldmopt.distillation.contrasts import column_means
 from ldmopt.distillation.effects import Rules
 from ldmopt.distillation.intervals import Interval, holm, mean_interval, mean_test
-from ldmopt.distillation.table import Table, distinct, ordered, value_key
+from ldmopt.distillation.table import Table, distinct, look_knobs, ordered, value_key
 
 FEWEST_SETTINGS = 2
 LARGEST_SHARE = 0.6
@@ -69,8 +69,9 @@ def _losing(
         and _each_part_matters(rule, means, rules.margin)
     ]
     rows = {look.json(): row for row, look in enumerate(table.looks)}
+    telling = look_knobs(evidence)
     shown = [
-        (trial, rows[trial.setting.only(evidence.picture_knobs).json()])
+        (trial, rows[trial.setting.only(telling).json()])
         for trial in evidence.trials
         if trial.quality and trial.cost and not trial.failure
     ]

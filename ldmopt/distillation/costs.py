@@ -15,7 +15,7 @@ import numpy as np
 
 from ldmopt.contracts import Setting, Value
 from ldmopt.distillation.saddlepoint import Floats, student_tail
-from ldmopt.distillation.table import Table, distinct, ordered, value_key
+from ldmopt.distillation.table import Table, distinct, ordered, value_key, varied
 
 FEWEST_PAIRS = 3
 """Pairs from which on their ratios are tested; fewer tell what was seen, not that it holds."""
@@ -42,12 +42,13 @@ def cost_ratios(
 ) -> tuple[Ratio | None, Ratio | None]:
     """Return how seconds and memory change from one group of values to another."""
     before, after = ({value_key(value) for value in group} for group in (start, end))
+    telling = varied(item.setting for item in table.measured) - {knob}
     groups: dict[Setting, tuple[list[int], list[int]]] = {}
     for index, item in enumerate(table.measured):
         key = value_key(item.setting.get(knob))
         for side, keys in enumerate((before, after)):
             if key in keys:
-                rest = item.setting.only(frozenset(item.setting) - {knob})
+                rest = item.setting.only(telling)
                 groups.setdefault(rest, ([], []))[side].append(index)
     pairs = [group for group in groups.values() if group[0] and group[1]]
     seconds = [item.point.seconds for item in table.measured]
@@ -97,7 +98,7 @@ def _of_model(
     if base is None or freedom < 2:
         return None
     inverse = np.linalg.pinv(matrix)
-    ends = design([base.replace({knob: value}) for value in values])
+    ends = design([_with(settings, base, knob, value) for value in values])
     weights = ends[1] - ends[0]
     if not np.allclose(weights @ inverse @ matrix, weights, atol=1e-7):
         return None
@@ -110,13 +111,24 @@ def _of_model(
     return Ratio(math.exp(mean), min(1.0, p), 0)
 
 
+def _with(settings: Sequence[Setting], base: Setting, knob: str, value: Value) -> Setting:
+    """Return a setting with another value, and with the knobs that act beside that value."""
+    beside = [s for s in settings if value_key(s.get(knob)) == value_key(value)]
+    if not beside:
+        return base.replace({knob: value})
+    acting = {name for name in base if any(name in s for s in beside)}
+    always = [name for name in beside[0] if all(name in s for s in beside)]
+    added = {name: beside[0][name] for name in always if name not in base}
+    return base.only(acting).replace({**added, knob: value})
+
+
 class Design:
     """Turns settings into rows: one column a value, or two smooth ones for many numbers."""
 
     def __init__(self, settings: Sequence[Setting]) -> None:
         """Fix the columns."""
         self.columns: list[tuple[str, object]] = []
-        for knob in sorted({name for row in settings for name in row}):
+        for knob in sorted(varied(settings)):
             values = distinct(settings, knob)
             always = all(knob in row for row in settings)
             smooth = ordered(settings, knob) and len(values) > MANY_VALUES

@@ -11,6 +11,7 @@ import numpy as np
 from ldmopt.contracts import Evidence, Setting, Trial
 from ldmopt.distillation.front import Bounds, Point, hypervolume
 from ldmopt.distillation.intervals import prompt_means
+from ldmopt.distillation.table import look_knobs
 
 NOT_WORSE = 0.5
 LEAST_WIN_RATE = 0.3
@@ -56,14 +57,15 @@ def shrunk(evidence: Evidence) -> list[Candidate]:
     for trial in evidence.trials:
         if trial.feasible and not trial.failure and trial.cost and trial.quality:
             trials.setdefault(trial.setting, trial)
+    telling = look_knobs(evidence)
     looks: dict[Setting, tuple[float, float]] = {}
     for trial in trials.values():
         if trial.setting != evidence.default:
-            looks.setdefault(trial.setting.only(evidence.picture_knobs), _mean_and_error(trial))
+            looks.setdefault(trial.setting.only(telling), _mean_and_error(trial))
     posterior = dict(zip(looks, _shrink(list(looks.values())), strict=True))
     rows = []
     for trial in trials.values():
-        look = trial.setting.only(evidence.picture_knobs)
+        look = trial.setting.only(telling)
         mean, deviation = posterior.get(look, (0.5, 0.0))
         if trial.cost is not None:
             rows.append(Candidate(trial.setting, Point.of(trial.cost, mean), deviation))

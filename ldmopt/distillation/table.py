@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,13 +65,31 @@ class Table:
         return [name for name in names if len({value_key(row.get(name)) for row in rows}) > 1]
 
 
+def varied(settings: Iterable[Setting]) -> frozenset[str]:
+    """Return the knobs that take at least two values.
+
+    One that takes a single value wherever it acts tells nothing that others do not tell.
+    """
+    values: dict[str, set[tuple[str, object]]] = {}
+    for setting in settings:
+        for name, value in setting.items():
+            values.setdefault(name, set()).add(value_key(value))
+    return frozenset(name for name, found in values.items() if len(found) > 1)
+
+
+def look_knobs(evidence: Evidence) -> frozenset[str]:
+    """Return the picture knobs that tell the trials' pictures apart."""
+    return evidence.picture_knobs & varied(trial.setting for trial in evidence.trials)
+
+
 def build(evidence: Evidence) -> Table:
     """Arrange an evidence's usable trials."""
+    telling = look_knobs(evidence)
     usable = [t for t in evidence.trials if not t.failure and t.cost and t.quality]
     looks: dict[Setting, Trial] = {}
     groups: dict[Setting, list[Trial]] = {}
     for trial in usable:
-        look = trial.setting.only(evidence.picture_knobs)
+        look = trial.setting.only(telling)
         held = looks.get(look)
         if held is None or _blocks(trial) > _blocks(held):
             looks[look] = trial

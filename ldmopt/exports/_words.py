@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ldmopt.knob import all_knobs
 from ldmopt.rulebook import memory_text
 
 
@@ -45,9 +46,22 @@ def setting_text(setting: Mapping[str, Any], default: Mapping[str, Any] | None =
 
 
 def differing(setting: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """The knobs in which a setting differs from the default; dropped ones read ``-``."""
-    changed = {name: v for name, v in setting.items() if default.get(name) != v}
-    return changed | {name: "-" for name in default if name not in setting}
+    """The knobs in which a setting differs from the default; those that do not act are left out."""
+    return {name: value for name, value in setting.items() if default.get(name) != value}
+
+
+def telling(default: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The default's knobs that people want to read: without those that nobody turned.
+
+    A knob stays when another setting changes it, or when it does not stand where it always does.
+    """
+    changed = {name for other in others for name in differing(other, default)}
+    knobs = all_knobs()
+    return {
+        name: value
+        for name, value in default.items()
+        if name in changed or name not in knobs or knobs[name].default != value
+    }
 
 
 def condition_text(when: Mapping[str, Any]) -> str:

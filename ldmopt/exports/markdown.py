@@ -11,6 +11,7 @@ from ldmopt.exports._words import (
     seconds_text,
     setting_text,
     speed_text,
+    telling,
     times_text,
     win_text,
 )
@@ -66,7 +67,7 @@ def _headline(data: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "| use | win rate | seconds | against default | peak memory | change from the default |"
     yield "|---|---|---|---|---|---|"
-    whole = setting_text(default["setting"])
+    whole = setting_text(telling(default["setting"], [item["setting"] for item in items]))
     yield _row("default", "0.50", default["cost"], default["cost"], whole)
     for ids, item in _grouped(items):
         if item["setting"] == default["setting"]:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from ldmopt.contracts import Cost, Pixels, Quality, Setting
 from ldmopt.errors import UserError
-from ldmopt.exports._words import bytes_text, differing, seconds_text, speed_text, win_text
+from ldmopt.exports._words import (
+    bytes_text,
+    differing,
+    seconds_text,
+    speed_text,
+    telling,
+    win_text,
+)
 from ldmopt.rulebook import replace_file
 
 if TYPE_CHECKING:
@@ -74,7 +81,7 @@ def picture_sheet(columns: Sequence[Column], prompts: Sequence[str], path: str |
 def _draw(columns: Sequence[Column], prompts: Sequence[str]) -> Image:
     from PIL import Image, ImageDraw
 
-    heads = [_head(column, columns[0]) for column in columns]
+    heads = [_head(column, columns) for column in columns]
     head_height = 54 + 20 * max(len(lines) for lines in heads)
     width = 2 * EDGE + CAPTION + len(columns) * (CELL + GAP)
     height = 2 * EDGE + head_height + len(prompts) * (CELL + GAP)
@@ -92,8 +99,9 @@ def _draw(columns: Sequence[Column], prompts: Sequence[str]) -> Image:
     return sheet
 
 
-def _head(column: Column, default: Column) -> list[tuple[str, str]]:
+def _head(column: Column, columns: Sequence[Column]) -> list[tuple[str, str]]:
     """Lines above a column, as (text, colour): figures first, then knobs, one a line."""
+    default = columns[0]
     is_default = column.setting == default.setting
     wins = "0.50 by definition" if is_default else win_text(column.quality.to_dict())
     speed = "" if is_default else speed_text(column.cost.seconds, default.cost.seconds)
@@ -102,7 +110,10 @@ def _head(column: Column, default: Column) -> list[tuple[str, str]]:
         (seconds_text(column.cost.seconds) + (f"  ·  {speed}" if speed else ""), INK),
         (f"{bytes_text(column.cost.peak_memory_bytes)} peak", INK),
     ]
-    shown = dict(column.setting) if is_default else differing(column.setting, default.setting)
+    if is_default:
+        shown = telling(column.setting, [other.setting for other in columns])
+    else:
+        shown = differing(column.setting, default.setting)
     return lines + [(f"{name} {value}", SOFT) for name, value in shown.items()]
 
 

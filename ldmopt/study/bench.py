@@ -85,7 +85,7 @@ class Bench:
             if "repeat" in line:
                 self._repeats[key].append(cost)
                 return
-            self._shared.setdefault((self._space.picture(setting).json(), block), line["digest"])
+            self._shared.setdefault((self._space.look(setting).json(), block), line["digest"])
             self._own[key] = _Made(line["digest"], cost, line.get("place", 0))
 
     def _append(self, line: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ class Bench:
         Raises:
             GenerationError: the setting gives no usable picture.
         """
-        whole, part = setting.json(), self._space.picture(setting).json()
+        whole, part = setting.json(), self._space.look(setting).json()
 
         def found(block: Block) -> str | None:
             own = self._own.get((whole, block))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,10 @@ def test_real_host_at_three_moments(tmp_path):
 def test_an_interrupt_ends_with_130_and_says_how_to_go_on(standin, tmp_path, sent):
     path = standin(("trials = 8", "trials = 500"))
     out = tmp_path / "run"
+    # A shell's background jobs are born with SIGINT ignored.
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     running = subprocess.Popen([*COMMAND, str(path), "--out", str(out)], stderr=subprocess.PIPE,
-                               text=True)
+                               text=True, preexec_fn=heard)
     while not (out / "blocks.jsonl").exists():
         time.sleep(0.05)
     time.sleep(0.7)

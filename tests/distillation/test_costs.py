@@ -1,0 +1,39 @@
+"""Ratios of costs, above all where some knobs act beside some values of another only."""
+
+import numpy as np
+import pytest
+
+from ldmopt.contracts import Setting
+from ldmopt.distillation.costs import cost_ratios
+from ldmopt.distillation.front import Point
+from ldmopt.distillation.table import Measured, Table
+
+NONE = frozenset[str]()
+
+
+def table(rows):
+    """Return settings with their seconds as a table; memory is the same for all."""
+    measured = [Measured(Setting(setting), Point(0.5, seconds, 100), (number,), True)
+                for number, (setting, seconds) in enumerate(rows)]
+    return Table(tuple(measured), (), np.zeros((0, 0)), np.zeros(0, np.intp), NONE,
+                 measured[0].setting)
+
+
+def test_a_knob_that_never_varies_parts_no_pairs():
+    torch = {"backend": "torch", "attention": "sdpa"}
+    found, _ = cost_ratios(table([
+        ({**torch, "steps": 4}, 1.0), ({**torch, "steps": 8}, 2.0),
+        ({"backend": "onnx", "steps": 4}, 0.5), ({"backend": "onnx", "steps": 8}, 1.0),
+    ]), "backend", ["torch"], ["onnx"])
+    assert found.pairs == 2
+    assert found.ratio == pytest.approx(0.5)
+
+
+def test_a_knob_that_acts_beside_one_value_only_hides_no_ratio():
+    factor = {"sdpa": 1.0, "eager": 1.3}
+    rows = [({"backend": "torch", "attention": kind, "steps": steps}, factor[kind] * steps)
+            for kind in factor for steps in (4, 8, 16)]
+    rows += [({"backend": "onnx", "steps": steps}, 0.5 * steps) for steps in (4, 8, 16)]
+    found, _ = cost_ratios(table(rows), "backend", ["torch"], ["onnx"])
+    assert found.pairs == 0
+    assert found.ratio == pytest.approx(0.5)  # against the first torch row, which is sdpa
