@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ldmopt.contracts import Trial
+from ldmopt.exports._words import differing, telling
 from ldmopt.study.session import Report, State
 
 FRONT_ROWS = 8
@@ -106,7 +107,7 @@ def front_table(front: Sequence[Trial], default: Trial | None) -> Table:
     for trial in ranked[:FRONT_ROWS]:
         if trial.quality is None or trial.cost is None:
             continue
-        changed = {k: v for k, v in trial.setting.items() if base.get(k) != v}
+        changed = differing(trial.setting, base)
         table.add_row(f"{trial.quality.win_rate:.2f}", f"{trial.cost.latency_seconds:.3f}",
                       megabytes(trial.cost.peak_memory_bytes),
                       words(changed) or "the default")
@@ -131,15 +132,16 @@ def recommendations_table(data: Mapping[str, Any]) -> Table:
     default = data["default"]
     base = default["setting"]
     seconds = default["cost"].get("seconds")
+    shown = telling(base, [item["setting"] for item in data["recommendations"]])
     table.add_row("default", "0.50", f"{seconds:.3f}" if seconds else "-",
-                  megabytes(default["cost"].get("peak_memory_bytes")), words(base), style="dim")
+                  megabytes(default["cost"].get("peak_memory_bytes")), words(shown), style="dim")
     same: dict[str, list[dict[str, Any]]] = {}
     for item in data["recommendations"]:
         same.setdefault(str(item["setting"]), []).append(item)
     for items in same.values():
         item = items[0]
         quality, cost = item["quality"], item["cost"]
-        changed = {k: v for k, v in item["setting"].items() if base.get(k) != v}
+        changed = differing(item["setting"], base)
         table.add_row(
             "\n".join(item["id"] for item in items),
             rf"{quality['win_rate']:.2f} \[{quality['low']:.2f}, {quality['high']:.2f}]",
