@@ -89,7 +89,10 @@ def settings(space: Space, shrink: bool, every: bool = False) -> dict[Setting, s
         }
         setting = space.canonical({**start, **needed, **values})
         if not space.refusal(setting):
-            changed = {name: value for name, value in setting.items() if start.get(name) != value}
+            changed = {
+                name: value for name, value in setting.items()
+                if start.get(name, space.knobs[name].default_for(space.context.model)) != value
+            }
             found.setdefault(setting, str(Setting(changed)))
     return found
 

@@ -11,7 +11,8 @@ from ldmopt.cli import app
 from ldmopt.contracts import Calls, Cost, Setting
 from ldmopt.knob import Context, build_space
 from ldmopt.model import describe
-from ldmopt.study.folder import RunFolder
+from ldmopt.study import records
+from ldmopt.study.output import read_run
 
 STUDY = """
 name = "planned"
@@ -131,20 +132,14 @@ def test_a_knob_that_never_acts_is_named(study):
     assert acting["searched"]["attention"]["acts"] and not acting["dropped"]
 
 
-def test_a_plan_predicts_what_a_run_takes(study, tmp_path):
+def test_a_plan_predicts_the_trials_of_a_run(study, tmp_path):
     path = study()
     found = ldmopt.plan(path)["forecast"]
-    assert found["trials"] == 9
     ldmopt.run(path, tmp_path / "run")
-    pictures = [line for line in RunFolder(tmp_path / "run").read_journal() if "digest" in line]
-    default = [line["cost"]["seconds"] for line in pictures if line["setting"]["steps"] == 30
-               and line["setting"]["guidance"] == 6.0 and line["setting"]["size"] == "64x64"
-               and line["setting"]["precision"] == "fp32"]
-    # The stand-in sleeps for known times, so that even a busy machine stays within a factor.
-    assert 1 / 4 < found["default_seconds"] / sorted(default)[len(default) // 2] < 4
+    made = records.finished(read_run(tmp_path / "run")[2])
+    assert len(made) == 1 + found["trials"] == 10  # the default is the first
     assert found["device_minutes"]["total"] == pytest.approx(
         sum(found["device_minutes"][name] for name in ("default", "probe", "search", "confirm")))
-    assert found["typical_seconds"] < found["default_seconds"] * 2
 
 
 def test_a_budget_in_seconds_says_how_many_trials_fit(study):
