@@ -1,4 +1,4 @@
-"""What a model's parts are configured to, read from its files before anything is loaded."""
+"""What a model's parts are configured to and its call takes, read from its files before anything is loaded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ldmopt.families import family
 from ldmopt.model import Model
 
 
@@ -27,3 +28,9 @@ def part_config(model: Model, part: str) -> Mapping[str, Any]:
                 return {}
             return found if isinstance(found, dict) else {}
     return {}
+
+
+def call_arguments(model: Model) -> frozenset[str]:
+    """Return what the call of a model's pipeline takes."""
+    found = family(model.pipeline)
+    return frozenset(found.arguments) if found else frozenset()

@@ -31,8 +31,6 @@ OUT_OF_MEMORY = (
     "Failed to allocate memory", "_ALLOC_FAILED",
 )
 """How torch, its CUDA libraries and ONNX Runtime say that memory ran out."""
-INPUTS = ("sample", "hidden_states")
-"""Names that UNets and transformers have for the latent that they work on."""
 
 
 def work(channel: socket.socket) -> None:

@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any
 
 from ldmopt.contracts import Plan, Setting, Value
-from ldmopt.families import family
 from ldmopt.knob import Above, Context, Number, Stage, knob
-from ldmopt.model import Model
+from ldmopt.parts import call_arguments
 
 GUIDED = Above(1)
 """Guidance scales at which classifier-free guidance runs at all (GOTCHAS 11)."""
@@ -29,12 +28,6 @@ def guidance(plan: Plan, value: float) -> None:
     plan.call["guidance_scale"] = value
 
 
-def arguments(model: Model) -> frozenset[str]:
-    """Return what the call of a model's pipeline takes."""
-    found = family(model.pipeline)
-    return frozenset(found.arguments) if found else frozenset()
-
-
 def guided_calls(fraction: float, timesteps: int) -> int:
     """Return how many of a picture's network calls stay guided: the fraction, rounded up."""
     return math.ceil(round(fraction * timesteps, 6))
@@ -45,7 +38,7 @@ def _refuse_end(value: Value, setting: Setting, context: Context) -> str | None:
         return None
     if context.model.always_unguided:
         return "this model's network has its own guidance input, so CFG never runs; leave it at 1"
-    taken = arguments(context.model)
+    taken = call_arguments(context.model)
     if "callback_on_step_end" not in taken or "true_cfg_scale" in taken:
         return f"{context.model.pipeline} cannot switch CFG off on the way; leave it at 1"
     return None
@@ -93,7 +86,7 @@ def guidance_end(plan: Plan, value: float) -> None:
 
 
 def _refuse_rescale(value: Value, setting: Setting, context: Context) -> str | None:
-    if value != 0 and "guidance_rescale" not in arguments(context.model):
+    if value != 0 and "guidance_rescale" not in call_arguments(context.model):
         return f"{context.model.pipeline} takes no guidance_rescale; leave it at 0"
     if value != 0 and context.model.always_unguided:
         return "this model's network has its own guidance input, so CFG never runs; leave it at 0"

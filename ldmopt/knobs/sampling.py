@@ -10,10 +10,9 @@ from functools import partial
 from typing import Any
 
 from ldmopt.contracts import Plan, Setting, Value
-from ldmopt.families import family
 from ldmopt.knob import Choice, Context, Number, Stage, knob
 from ldmopt.model import Model
-from ldmopt.parts import part_config
+from ldmopt.parts import call_arguments, part_config
 
 
 @dataclass(frozen=True)
@@ -278,8 +277,7 @@ def sigmas(plan: Plan, value: str) -> None:
 
 
 def _refuse_eta(value: Value, setting: Setting, context: Context) -> str | None:
-    found = family(context.model.pipeline)
-    if value != 0 and (found is None or "eta" not in found.arguments):
+    if value != 0 and "eta" not in call_arguments(context.model):
         return f"{context.model.pipeline} takes no eta; leave it at 0"
     return None
 

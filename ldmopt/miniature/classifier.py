@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ldmopt.miniature.architecture import PICTURE_SIZE, Shape
+from ldmopt.miniature.architecture import PICTURE_SIZE
 from ldmopt.miniature.data import Data
 from ldmopt.miniature.loop import Job, Recipe, train
 from ldmopt.miniature.scenes import FACTORS
@@ -160,8 +160,3 @@ def load(folder: Path | None = None) -> Classifier:
     network = Network(weights["convolutions.0.weight"].shape[0])
     network.load_state_dict({name: value.float() for name, value in weights.items()})
     return Classifier(network)
-
-
-def random_weights(shape: Shape) -> Network:
-    """Return an untrained classifier of a shape."""
-    return Network(shape.classifier_width)
