@@ -1,4 +1,4 @@
-"""What a model's parts are configured to and its call takes, read from its files before anything is loaded."""
+"""What a model's parts are configured to, and what its call takes, known before loading."""
 
 from __future__ import annotations
 
