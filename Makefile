@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LINKS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS))
 
-.PHONY: install study test check lock miniature clean
+.PHONY: install study test browser check lock miniature clean
 
 install: $(VENV)/installed
 
@@ -20,15 +20,20 @@ $(VENV)/installed: requirements.lock pyproject.toml
 study: install  ## a real study of the embedded miniature, ending with its rulebook
 	$(BIN)/ldmopt run studies/quickstart.toml
 
-test: install
+test: install browser
 	$(BIN)/python -m pytest
+
+browser:  ## the labelling page is tested in Debian's Chromium
+	@command -v chromium >/dev/null || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; } \
+		|| echo "chromium is not installed: tests of the labelling page will fail"
 
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 lock:  ## compile requirements.lock anew; torch without its local suffix fits every machine
-	$(BIN)/uv pip compile pyproject.toml --extra onnx --extra dev --no-header $(LINKS) \
+	$(BIN)/uv pip compile pyproject.toml --extra onnx --extra label --extra dev --no-header --upgrade-package torch $(LINKS) \
 		--output-file requirements.lock --quiet
 	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock
 
