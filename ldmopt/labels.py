@@ -1,8 +1,10 @@
 """What people said about pictures: an append-only store, and its CSV layouts.
 
-A label is a *rating* (one picture on a stated scale) or a *pair* (left against right, or a tie,
-or both bad). Nothing is ever changed or deleted: a correction is a new row, and the newest row of
-the same rater about the same picture (or the same two pictures) is the one that counts.
+A label is a *rating* (one picture on a stated scale), a *pair* (left against right, or a tie, or
+both bad) or a *keep* (one picture kept or rejected). Nothing is ever changed or deleted: a
+correction is a new row, and the newest row of the same rater about the same picture (or the same
+two pictures) is the one that counts. A pair that was asked again only to see how far a rater
+agrees with their own earlier answer is a *repeat*: it corrects nothing.
 
 The store is SQLite in a file unless an SQLAlchemy URL says otherwise. What `LabelStore.add` has
 returned from is on disk: a process killed at any later moment loses nothing of it.
@@ -26,8 +28,9 @@ from ldmopt.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
-Outcome: TypeAlias = Literal["left", "right", "tie", "both-bad"]
+Outcome: TypeAlias = Literal["left", "right", "tie", "both-bad", "withdrawn"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+"""``withdrawn`` takes an earlier answer back (undo on the labelling page); it counts nowhere."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Rating:
         high: highest value of the scale, or None.
         simulated: a program answered, not a person.
         time: ISO 8601 in UTC; set when the label is stored.
+        page: which question of its rater on the labelling page it answers, from 1; None where it
+            came another way.
     """
 
     picture: str
@@ -55,6 +60,7 @@ class Rating:
     high: float | None = None
     simulated: bool = False
     time: str = ""
+    page: int | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -70,11 +76,13 @@ class Pair:
         left: digest of the picture on the left.
         right: digest of the picture on the right.
         rater: who.
-        preferred: ``left``, ``right``, ``tie`` or ``both-bad``.
+        preferred: ``left``, ``right``, ``tie``, ``both-bad``, or ``withdrawn``.
         prompt: what both were made for; empty where unknown or different.
         seed: the seed of both, or None where unknown or different.
         simulated: a program answered, not a person.
         time: ISO 8601 in UTC; set when the label is stored.
+        page: which question of its rater on the labelling page it answers, from 1.
+        repeat: the pair was asked again, to hold the answer against the rater's earlier one.
     """
 
     left: str
@@ -85,6 +93,8 @@ class Pair:
     seed: int | None = None
     simulated: bool = False
     time: str = ""
+    page: int | None = None
+    repeat: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -95,6 +105,36 @@ class Pair:
     def win(self) -> float:
         """1 where left was preferred, 0 where right was, 1/2 for a tie and for both bad."""
         return {"left": 1.0, "right": 0.0}.get(self.preferred, 0.5)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """One person's verdict on one picture: kept or rejected.
+
+    Attributes:
+        picture: the picture's digest.
+        rater: who.
+        keep: kept, or rejected.
+        prompt: what the picture was made for; empty where unknown.
+        seed: the picture's seed, or None.
+        simulated: a program answered, not a person.
+        time: ISO 8601 in UTC; set when the label is stored.
+        page: which question of its rater on the labelling page it answers, from 1.
+    """
+
+    picture: str
+    rater: str
+    keep: bool
+    prompt: str = ""
+    seed: int | None = None
+    simulated: bool = False
+    time: str = ""
+    page: int | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Labels with equal keys correct each other."""
+        return (self.rater, self.picture)
 
 
 @dataclass(frozen=True)
