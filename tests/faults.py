@@ -121,3 +121,15 @@ def poison(plan, value):
     """Turns the latents of a real pipeline into NaN, as an overflow in half precision does."""
     if value == "on":
         plan.edits.append(_poisoned)
+
+
+def _refuse_odd(value, setting, context):
+    return "needs precision fp32" if value == "on" and setting["precision"] != "fp32" else None
+
+
+@knob(
+    space=Choice(("off", "on")), default="off", stage=Stage.EDIT, changes_picture=True,
+    touches={"odd"}, refuse=_refuse_odd,
+)
+def choosy(plan, value):
+    """Does nothing, and refuses to do it in half precision."""

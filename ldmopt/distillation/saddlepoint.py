@@ -82,7 +82,7 @@ def quantile(points: Floats, shapes: Floats, root: float) -> Floats:
     target = np.clip(points @ shapes / shapes.sum(), low, high)
     side = np.zeros(len(points))
     for step in range(80):
-        value = signed_root(points, shapes, target) - root
+        value = np.clip(signed_root(points, shapes, target) - root, -1e9, 1e9)
         if np.all((np.abs(value) < 1e-9) | (high - low < 1e-12 * scale)):
             break
         below = value < 0

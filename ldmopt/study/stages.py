@@ -38,7 +38,8 @@ LARGEST_RESERVE = 0.4
 """Share of the budget in device seconds that is kept for the confirmation at the most."""
 
 REPEATS_BEFORE_END = 40
-"""After so many proposals in a row that were measured already, the space counts as searched."""
+"""After so many proposals in a row that were measured already, or that cannot run and so cost
+nothing of the budget, the space counts as searched."""
 
 
 def run(
@@ -246,8 +247,9 @@ def search(work: Work) -> None:
     while repeats < REPEATS_BEFORE_END and not budget_ends(work, list(known.values())):
         trial = work.study.ask()
         setting = work.session.space.canonical(suggest(trial, work.session.space))
-        repeats = repeats + 1 if setting in known else 0
-        if setting not in known:
+        nothing_new = setting in known or work.session.space.refusal(setting) is not None
+        repeats = repeats + 1 if nothing_new else 0
+        if not nothing_new:
             work.tell("search", work.changes(setting))
         try_setting(work, trial, setting, known.get(setting))
         known = {trial.setting: trial for trial in records.finished(work.study)}
@@ -269,7 +271,8 @@ def revive(study: optuna.Study) -> None:
 def budget_ends(work: Work, trials: list[Trial]) -> bool:
     """Tell whether the search must stop so that the confirmation still fits into the budget."""
     budget = work.session.spec.budget
-    if budget.trials is not None and len(trials) >= budget.trials:
+    tried = [trial for trial in trials if (trial.failure or {}).get("kind") != "refused"]
+    if budget.trials is not None and len(tried) >= budget.trials:
         return True
     if budget.device_seconds is None:
         return False

@@ -167,3 +167,15 @@ def test_environment_says_where(done):
     assert facts["device"] == "cpu"
     assert facts["model"] == "standin"
     assert "optuna" in facts["packages"]
+
+
+def test_what_cannot_run_costs_nothing_of_the_budget(standin, tmp_path):
+    path = standin(('precision = ["fp32", "bf16"]',
+                    'precision = ["fp32", "bf16"]\nchoosy = ["off", "on"]'))
+    ldmopt.run(path, tmp_path / "run")
+    *_, study = read_run(tmp_path / "run")
+    finished = records.finished(study)
+    refused = [trial for trial in finished if trial.failure is not None]
+    assert refused and {trial.failure["kind"] for trial in refused} == {"refused"}
+    assert all(trial.setting["choosy"] == "on" for trial in refused)
+    assert len(finished) - len(refused) == 8
