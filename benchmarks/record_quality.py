@@ -1,0 +1,175 @@
+"""Record how good every picture setting of the miniature is: the whole grid, scores a picture.
+
+A search can then be run against the table instead of a device (the idea of NAS-Bench, Ying et al.
+2019, for inference settings), exactly repeatable and against the true optimum. Pictures are made
+by ldmopt's own host, eight a call on ONNX Runtime, whose pictures equal PyTorch's (89 dB and more,
+`benchmarks/execution.py`); they are scored and thrown away. A picture's scores are what each
+member of the package's regressor gives it, in logits (so any two pictures can be compared as the
+regressor compares them), its similarity with its caption, and the share of the caption's factors
+that the classifier of renders finds.
+
+    python benchmarks/record_quality.py record --journal .cache/quality.jsonl   # hours; resumes
+    python benchmarks/record_quality.py pack --journal .cache/quality.jsonl --out benchmarks/tables
+
+Settings come in a random order, so an unfinished journal is a fair sample of the grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ldmopt import machine
+from ldmopt.child.host import ProcessHost
+from ldmopt.contracts import Block, Picture, Setting
+from ldmopt.errors import GenerationError
+from ldmopt.knob import Context, Space, build_space
+from ldmopt.miniature.scenes import captions
+from ldmopt.model import describe
+
+GRID: dict[str, tuple[Any, ...]] = {
+    "sampler": ("ddim", "euler", "euler_a", "heun", "dpmpp_2m", "unipc", "pndm", "lms"),
+    "steps": (2, 3, 4, 5, 6, 8, 11, 16, 27, 50),
+    "guidance": (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 12.0),
+    "size": ("48x48", "64x64", "96x64", "96x96"),
+}
+PROMPTS, SEEDS, BATCH = 16, 2, 8
+COLUMNS = ("member_0", "member_1", "member_2", "member_3", "alignment", "attributes")
+
+
+def settings() -> list[Setting]:
+    """Return every setting of the grid, in a fixed random order; the default comes first."""
+    every = [Setting(dict(zip(GRID, values, strict=True)))
+             for values in itertools.product(*GRID.values())]
+    random.Random(0).shuffle(every)
+    default = Setting(sampler="pndm", steps=50, guidance=7.5, size="64x64")
+    return sorted(every, key=lambda setting: setting != default)
+
+
+def blocks() -> list[tuple[Block, Any]]:
+    """Return prompts with seeds, each with its scene."""
+    return [(Block(text, seed), scene) for text, scene in captions(PROMPTS)
+            for seed in range(SEEDS)]
+
+
+class Judges:
+    """What scores a picture: the regressor's members, the towers, the classifier."""
+
+    def __init__(self) -> None:
+        """Open all three."""
+        from ldmopt.miniature import classifier, towers
+        from ldmopt.scorers import default
+
+        self.regressor, self.towers = default(), towers.load()
+        self.classifier = classifier.load()
+        self.blocks = blocks()
+        self.texts = self.towers.embed_captions([block.prompt for block, _ in self.blocks])
+
+    def __call__(self, pictures: list[Picture]) -> list[list[float]]:
+        """Return a row of `COLUMNS` for each block's picture."""
+        pixels = [picture.pixels for picture in pictures]
+        members, _ = self.regressor.members(pictures)
+        alignment = (self.towers.embed_pictures(pixels) * self.texts).sum(axis=1)
+        truth = [scene.factors for _, scene in self.blocks]
+        attributes = [float(np.mean([read[name] == scene[name] for name in scene]))
+                      for read, scene in zip(self.classifier(pixels), truth, strict=True)]
+        table = np.concatenate([members.T, alignment[:, None], np.array(attributes)[:, None]], 1)
+        return [[round(float(value), 4) for value in row] for row in table]
+
+
+def known(journal: Path) -> dict[Setting, dict[str, Any]]:
+    """Return the journal's lines by setting; a line torn by a kill is left out."""
+    found = {}
+    for text in journal.read_text().splitlines() if journal.exists() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        found[Setting(line["setting"])] = line
+    return found
+
+
+def record(journal: Path, limit: int | None) -> None:
+    """Make, score and note what is missing."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    done = known(journal)
+    missing = [setting for setting in settings()[:limit] if setting not in done]
+    model = describe("miniature")
+    space = build_space({"backend": "onnx", "batch": BATCH}, {},
+                        Context(model, "cpu", machine.packages()))
+    judges = Judges()
+    host = ProcessHost(model, "cpu", backends=["onnx"], picture_part=space.picture,
+                       log=journal.with_suffix(".log"))
+    with closing(host), journal.open("a") as file:
+        began = time.monotonic()
+        for number, setting in enumerate(missing, 1):
+            line = one(host, space, setting, judges)
+            file.write(json.dumps(line, separators=(",", ":")) + "\n")
+            file.flush()
+            left = (time.monotonic() - began) / number * (len(missing) - number)
+            print(f"\r{len(done) + number} settings, {left / 60:.0f} minutes left   ",
+                  end="", file=sys.stderr, flush=True)
+
+
+def one(host: ProcessHost, space: Space, setting: Setting, judges: Judges) -> dict[str, Any]:
+    """Return a setting's line: a row of scores a block, or why there is none."""
+    whole = space.canonical({**space.default, **setting})
+    try:
+        pictures = [picture for picture, _ in host.generate(whole, [b for b, _ in judges.blocks])]
+    except GenerationError as error:
+        return {"setting": dict(setting), "failed": f"{error.kind}: {error.reason}"}
+    return {"setting": dict(setting), "scores": judges(pictures)}
+
+
+def pack(journal: Path, out: Path) -> Path:
+    """Write the journal as one table: `(settings, blocks, columns)`."""
+    from safetensors.numpy import save_file
+
+    from ldmopt.scorers import default
+
+    done = known(journal)
+    rows = [setting for setting in settings() if "scores" in done.get(setting, {})]
+    table = np.array([done[setting]["scores"] for setting in rows], np.float32)
+    facts = {
+        "schema_version": "1",
+        "command": "python benchmarks/record_quality.py record",
+        "columns": json.dumps(COLUMNS),
+        "settings": json.dumps([dict(setting) for setting in rows]),
+        "failed": json.dumps([line for line in done.values() if "failed" in line]),
+        "missing": str(len(settings()) - len(done)),
+        "blocks": json.dumps([[block.prompt, block.seed] for block, _ in blocks()]),
+        "scorer": json.dumps(dict(default().identity)),
+        "model_digest": describe("miniature").digest(),
+        "environment": json.dumps(machine.describe("cpu")),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "miniature-quality.safetensors"
+    save_file({"scores": table}, path, facts)
+    return path
+
+
+def main() -> None:
+    """Record, or pack."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("record", "pack"))
+    parser.add_argument("--journal", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/tables"))
+    parser.add_argument("--limit", type=int, help="record only so many settings")
+    options = parser.parse_args()
+    if options.what == "record":
+        record(options.journal, options.limit)
+    else:
+        print(pack(options.journal, options.out))
+
+
+if __name__ == "__main__":
+    main()
