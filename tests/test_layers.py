@@ -18,6 +18,7 @@ RANKS = [
     ["hosts", "search"],
     ["child"],
     ["study"],
+    ["labeling"],
     ["forecast", "installed"],
     ["apply", "checkup", "preview", "display", "shapes", "testing", "rules",
      "linting", "catalogue"],
