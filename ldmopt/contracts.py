@@ -87,26 +87,31 @@ class Block:
     seed: int
 
 
-@dataclass(frozen=True, eq=False)
 class Picture:
-    """A generated picture.
+    """A generated picture; it cannot be changed.
+
+    One made by `stored` lies somewhere under its digest and is read each time its pixels or file
+    are asked for, so that a thousand of them fit into memory; whoever needs the pixels more than
+    once holds on to them.
 
     Attributes:
-        pixels: height x width x 3, uint8, RGB.
+        pixels: height x width x 3, uint8, RGB; read-only.
         block: the prompt and seed that it was made for.
         png: the encoded file with its parameters text; empty where nothing was encoded.
+        size: width and height in pixels.
+        digest: sha256 of width and height (4 bytes each, little-endian) and the RGB bytes, in hex.
     """
 
-    pixels: Pixels
-    block: Block
-    png: bytes = b""
+    __slots__ = ("_block", "_digest", "_png", "_source")
 
-    @property
-    def digest(self) -> str:
-        """sha256 of width and height (4 bytes each, little-endian) and the RGB bytes, in hex."""
-        height, width = self.pixels.shape[:2]
-        head = width.to_bytes(4, "little") + height.to_bytes(4, "little")
-        return hashlib.sha256(head + np.ascontiguousarray(self.pixels).tobytes()).hexdigest()
+    def __init__(self, pixels: Pixels, block: Block, png: bytes = b"") -> None:
+        """Take a picture's pixels, what it was made for, and its file where there is one."""
+        view = pixels.view()
+        view.flags.writeable = False
+        self._source: Pixels | Callable[[], Picture] = view
+        self._block = block
+        self._png = png
+        self._digest: str | None = None
 
     @classmethod
     def from_png(cls, png: bytes, block: Block) -> Picture:
@@ -115,6 +120,55 @@ class Picture:
 
         with Image.open(io.BytesIO(png)) as image:
             return cls(np.asarray(image.convert("RGB")), block, png)
+
+    @classmethod
+    def stored(cls, digest: str, block: Block, load: Callable[[], Picture]) -> Picture:
+        """Return a picture whose digest is known and which is read when it is needed.
+
+        Args:
+            digest: as `digest` of what `load` returns; `load` must make sure of that.
+            block: the prompt and seed that it was made for.
+            load: reads it; what it raises reaches whoever asks for the pixels.
+        """
+        picture = cls.__new__(cls)
+        picture._source, picture._block = load, block
+        picture._png, picture._digest = b"", digest
+        return picture
+
+    def __repr__(self) -> str:
+        """Show digest and block, never the pixels."""
+        return f"Picture({self.digest[:12]}, {self._block})"
+
+    @property
+    def block(self) -> Block:
+        """The prompt and seed that it was made for."""
+        return self._block
+
+    @property
+    def pixels(self) -> Pixels:
+        """Height x width x 3, uint8, RGB; read-only."""
+        return self._source().pixels if callable(self._source) else self._source
+
+    @property
+    def png(self) -> bytes:
+        """The encoded file; empty where nothing was encoded."""
+        return self._source().png if callable(self._source) else self._png
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        height, width = self.pixels.shape[:2]
+        return int(width), int(height)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of width and height (4 bytes each, little-endian) and the RGB bytes, in hex."""
+        if self._digest is None:
+            width, height = self.size
+            head = width.to_bytes(4, "little") + height.to_bytes(4, "little")
+            whole = hashlib.sha256(head + np.ascontiguousarray(self.pixels).tobytes())
+            self._digest = whole.hexdigest()
+        return self._digest
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,16 @@ PACKAGES = (
 """Packages that a knob may need, or that a result depends on."""
 
 
+def cache_folder(part: str) -> Path:
+    """Return where what can be made again is kept: ``$XDG_CACHE_HOME/ldmopt/<part>`` or the like.
+
+    Args:
+        part: what is kept, such as ``onnx`` or ``features``.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "ldmopt" / part
+
+
 def packages() -> dict[str, str]:
     """Return the version of each installed package of `PACKAGES`."""
     found = {}

@@ -227,22 +227,39 @@ def locate(model: str) -> Path:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
-    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-        name, _, revision = model.partition("@")
-        try:
-            return Path(snapshot_download(name, revision=revision or None, local_files_only=True))
-        except (LocalEntryNotFoundError, HFValidationError) as error:
+    if is_hub_id(model):
+        cached = hub_folder(model)
+        if cached is None:
             raise UserError(
                 f"model {model!r} is neither a folder nor in the local hub cache, and nothing is "
                 f"downloaded unasked; {way_out(model)}"
-            ) from error
+            )
+        return cached
     raise UserError(
         f"model folder {model!r} does not exist; give 'miniature', a folder in diffusers' layout, "
         "or a hub id"
     )
+
+
+def is_hub_id(name: str) -> bool:
+    """Tell whether a name has the form of a hub id, ``org/name`` or ``org/name@revision``."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def hub_folder(name: str) -> Path | None:
+    """Return the folder of a hub id in the local hub cache, or None; nothing is downloaded.
+
+    Args:
+        name: ``org/name``, or ``org/name@revision``.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    plain, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(plain, revision=revision or None, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
 
 
 def _read(path: Path, model: str) -> dict[str, Any]:

@@ -28,3 +28,14 @@ def shaped(tmp_path_factory):
         return str(folders[shape])
 
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def features_of_their_own(tmp_path_factory):
+    """Keep the user's cache of features out of the tests, and theirs out of it."""
+    from ldmopt.scorers import feature_cache
+
+    path = tmp_path_factory.mktemp("features") / "features.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_cache, "default_path", lambda: path)
+        yield path

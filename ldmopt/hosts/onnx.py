@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ldmopt import machine
 from ldmopt.errors import GenerationError
 from ldmopt.model import Model
 
@@ -34,8 +35,7 @@ LACKS = frozenset({"attention"})
 
 def cache_folder() -> Path:
     """Return where exports are kept: ``$XDG_CACHE_HOME/ldmopt/onnx`` or the like."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "ldmopt" / "onnx"
+    return machine.cache_folder("onnx")
 
 
 @cache

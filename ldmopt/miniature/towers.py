@@ -147,6 +147,10 @@ class Towers:
             rows.append(functional.normalize(embedding, dim=1).cpu().numpy())
         return np.concatenate(rows)
 
+    def too_long(self, caption: str) -> bool:
+        """Tell whether a caption has more tokens than the text tower reads."""
+        return len(self._tokenizer(caption)["input_ids"]) > architecture.TEXT_LENGTH
+
 
 def load(folder: Path | None = None) -> Towers:
     """Return the towers that lie in the trained model's folder, on the CPU.

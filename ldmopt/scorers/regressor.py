@@ -29,7 +29,6 @@ from ldmopt.scorers import encoders
 from ldmopt.scorers.trees import Forest
 
 SCHEMA_VERSION = 1
-SMALLEST_SIDE = 16
 Floats = NDArray[np.float64]
 
 
@@ -107,12 +106,13 @@ class Regressor:
 
     def score(self, pictures: Sequence[Picture]) -> list[Score | None]:
         """Return value and deviation in logits; None for a picture below 16 x 16 pixels."""
-        large = [picture for picture in pictures if judgeable(picture)]
+        usable = encoders.load(self.encoder).judgeable(pictures)
+        large = [picture for picture, fits in zip(pictures, usable, strict=True) if fits]
         members, inputs = self.members(large)
         values = iter(zip(members.mean(axis=0), self._variance(members, inputs), strict=True))
         result: list[Score | None] = []
-        for picture in pictures:
-            if not judgeable(picture):
+        for fits in usable:
+            if not fits:
                 result.append(None)
                 continue
             value, variance = next(values)
@@ -130,7 +130,8 @@ class Regressor:
         """
         if len(left) != len(right):
             raise UserError(f"compare: {len(left)} pictures on the left, {len(right)} on the right")
-        usable = [(judgeable(a), judgeable(b)) for a, b in zip(left, right, strict=True)]
+        fits = encoders.load(self.encoder).judgeable([*left, *right])
+        usable = list(zip(fits[: len(left)], fits[len(left) :], strict=True))
         both = [index for index, pair in enumerate(usable) if all(pair)]
         pictures = [left[index] for index in both] + [right[index] for index in both]
         members, inputs = self.members(pictures)
@@ -263,7 +264,7 @@ def _built(
 
 def judgeable(picture: Picture) -> bool:
     """Tell whether a picture is large enough for the encoders."""
-    return bool(min(picture.pixels.shape[:2]) >= SMALLEST_SIDE)
+    return bool(min(picture.pixels.shape[:2]) >= encoders.SMALLEST_SIDE)
 
 
 def preference(mean: Floats, variance: Floats) -> Floats:

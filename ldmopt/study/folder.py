@@ -106,17 +106,23 @@ class RunFolder:
         return digest
 
     def picture(self, digest: str, block: Block) -> Picture:
-        """Read a stored picture.
+        """Return a stored picture, which is read when its pixels are asked for.
 
-        Raises:
-            UserError: it is gone or damaged.
+        Reading it raises a UserError where it is gone, damaged, or not the one its name says.
         """
+        return Picture.stored(digest, block, lambda: self._read_picture(digest, block))
+
+    def _read_picture(self, digest: str, block: Block) -> Picture:
         path = self.picture_path(digest)
         try:
-            return Picture.from_png(path.read_bytes(), block)
-        except OSError as error:
+            picture = Picture.from_png(path.read_bytes(), block)
+        except (OSError, ValueError, SyntaxError) as error:
             raise UserError(f"picture {str(path)!r} cannot be read ({error}); "
                             "restore it from a copy of the run folder") from error
+        if picture.digest != digest:
+            raise UserError(f"picture {str(path)!r} is not the one that its name says; "
+                            "restore it from a copy of the run folder")
+        return picture
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add one line to the journal.

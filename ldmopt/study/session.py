@@ -258,23 +258,6 @@ def write_environment(session: Session, model_digest: str) -> None:
     write(session.folder.environment, (json.dumps(facts, indent=1) + "\n").encode())
 
 
-def load_scorer(spec: StudySpec, folder: RunFolder, fitted: bool) -> Scorer:
-    """Return the scorer that a generation is judged by.
-
-    Args:
-        spec: names the encoder.
-        folder: holds the fitted regressor.
-        fitted: whether to take that one, or the one in the package.
-    """
-    if spec.scorer.encoder == "standin":
-        from ldmopt.scorers.standin import StandInScorer
-
-        return StandInScorer()
-    from ldmopt.scorers import Regressor, default
-
-    return Regressor.load(folder.regressor) if fitted else default()
-
-
 def check_scorer(frozen: Mapping[str, Any], scorer: Scorer) -> None:
     """Hold the scorer against the generation's.
 

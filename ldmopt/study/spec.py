@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ldmopt import registry
 from ldmopt.errors import UserError, did_you_mean
+
+ENCODERS = ("auto", "statistics", "miniature", "standin")
+ALIGNMENTS = ("auto", "none", "miniature")
 
 
 class _Table(BaseModel):
@@ -32,10 +43,18 @@ class Prompts(_Table):
 
 
 class Caps(_Table):
-    """Limits that a recommended setting must meet: latency in seconds, memory in 10^9 bytes."""
+    """Limits that a recommended setting must meet.
+
+    Attributes:
+        seconds: latency.
+        memory_gb: peak memory in 10^9 bytes.
+        alignment: the least share of the default's mean alignment (the similarity of pictures
+            with their captions) that is left.
+    """
 
     seconds: float | None = Field(default=None, gt=0)
     memory_gb: float | None = Field(default=None, gt=0)
+    alignment: float | None = Field(default=None, gt=0, le=1.5)
 
 
 class Budget(_Table):
@@ -46,9 +65,45 @@ class Budget(_Table):
 
 
 class ScorerSpec(_Table):
-    """Which scorer judges."""
+    """Which scorer judges.
 
-    encoder: Literal["auto", "standin"] = "auto"
+    Attributes:
+        encoder: what it sees of a picture: ``auto``, ``statistics``, ``miniature``, the folder or
+            hub id of a CLIP; or ``standin``, which is no scorer but a program for tests.
+        regressor: folder of a fitted regressor, of a run, or of a collection of rated pictures;
+            the one in the package where None.
+        laion: file of an aesthetic head of LAION's, on the CLIP that ``encoder`` names.
+        alignment: CLIP that compares pictures with captions: ``auto`` (the miniature's own for
+            the miniature, else none), ``none``, or a folder or hub id.
+    """
+
+    encoder: str = "auto"
+    regressor: str | None = None
+    laion: str | None = None
+    alignment: str = "auto"
+
+    @field_validator("encoder", "alignment")
+    @classmethod
+    def _some_clip(cls, name: str, info: ValidationInfo) -> str:
+        """Refuse what is no folder and no hub id; whether it is there, the study's start tells."""
+        known = ENCODERS if info.field_name == "encoder" else ALIGNMENTS
+        if name in known or "/" in name:
+            return name
+        # A name without a slash is most likely a slip, and a study must read alike everywhere.
+        raise ValueError(f"must be {', '.join(known)}, a hub id (org/name), or a folder "
+                         f"(with a slash, such as ./name){did_you_mean(name, known)}")
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> ScorerSpec:
+        if self.regressor is not None and self.laion is not None:
+            raise ValueError("regressor and laion are two judges; leave one of them out")
+        for key in ("regressor", "laion"):
+            if self.encoder == "standin" and getattr(self, key) is not None:
+                raise ValueError(f"{key} needs another encoder than the stand-in")
+        if self.laion is not None and self.encoder in ("auto", "statistics"):
+            raise ValueError("laion judges embeddings of a CLIP; name it, for example "
+                             'encoder = "openai/clip-vit-large-patch14"')
+        return self
 
 
 class StudySpec(_Table):
@@ -104,6 +159,12 @@ class StudySpec(_Table):
     def _some_budget(self) -> StudySpec:
         if self.budget.device_seconds is None and self.budget.trials is None:
             raise ValueError("budget needs device_seconds or trials")
+        return self
+
+    @model_validator(mode="after")
+    def _some_alignment(self) -> StudySpec:
+        if self.caps.alignment is not None and self.scorer.alignment == "none":
+            raise ValueError("caps.alignment needs a scorer.alignment")
         return self
 
 

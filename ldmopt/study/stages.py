@@ -22,13 +22,8 @@ from ldmopt.study import records
 from ldmopt.study.equivalence import Finding, probe
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.output import read_evidence, write_outputs
-from ldmopt.study.session import (
-    Report,
-    Session,
-    check_scorer,
-    load_scorer,
-    open_session,
-)
+from ldmopt.study.scoring import load_scorer
+from ldmopt.study.session import Report, Session, check_scorer, open_session
 from ldmopt.study.spec import StudySpec, parse_spec, read_spec
 
 CONFIRMED_SETTINGS = 6

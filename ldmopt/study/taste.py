@@ -17,7 +17,8 @@ from ldmopt.scorers import Regressor, default, fit
 from ldmopt.study import records
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.output import read_evidence, read_run, write_outputs
-from ldmopt.study.session import judge, load_scorer
+from ldmopt.study.scoring import load_scorer
+from ldmopt.study.session import judge
 from ldmopt.study.spec import StudySpec
 
 
