@@ -4,7 +4,8 @@ A label is a *rating* (one picture on a stated scale), a *pair* (left against ri
 both bad) or a *keep* (one picture kept or rejected). Nothing is ever changed or deleted: a
 correction is a new row, and the newest row of the same rater about the same picture (or the same
 two pictures) is the one that counts. A pair that was asked again only to see how far a rater
-agrees with their own earlier answer is a *repeat*: it corrects nothing.
+agrees with their own earlier answer is a *repeat*: it corrects nothing. An answer taken back
+(``withdrawn``) counts nowhere.
 
 The store is SQLite in a file unless an SQLAlchemy URL says otherwise. What `LabelStore.add` has
 returned from is on disk: a process killed at any later moment loses nothing of it.
@@ -14,26 +15,27 @@ Labels of a program that plays a person are marked `simulated` and stay marked w
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ldmopt.errors import UserError, did_you_mean
+from ldmopt.labels_schema import named, open_engine, tables
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import Connection
 
 Outcome: TypeAlias = Literal["left", "right", "tie", "both-bad", "withdrawn"]
+BATCH = 10_000
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 """``withdrawn`` takes an earlier answer back (undo on the labelling page); it counts nowhere."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rating:
     """One person's rating of one picture.
 
@@ -68,7 +70,7 @@ class Rating:
         return (self.rater, self.picture)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """One person's choice between two pictures; `both-bad` counts half, as a tie does.
 
@@ -107,7 +109,7 @@ class Pair:
         return {"left": 1.0, "right": 0.0}.get(self.preferred, 0.5)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Keep:
     """One person's verdict on one picture: kept or rejected.
 
@@ -137,26 +139,33 @@ class Keep:
         return (self.rater, self.picture)
 
 
+Label: TypeAlias = Rating | Pair | Keep
+KINDS: Mapping[str, type[Any]] = {"ratings": Rating, "pairs": Pair, "keeps": Keep}
+
+
 @dataclass(frozen=True)
 class Labels:
     """A set of labels as scorers take them."""
 
     ratings: tuple[Rating, ...] = ()
     pairs: tuple[Pair, ...] = ()
+    keeps: tuple[Keep, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.ratings) + len(self.pairs)
+        return len(self.ratings) + len(self.pairs) + len(self.keeps)
 
-    def __iter__(self) -> Iterator[Rating | Pair]:
-        """Go through the ratings, then the pairs."""
+    def __iter__(self) -> Iterator[Label]:
+        """Go through the ratings, then the pairs, then the keeps."""
         yield from self.ratings
         yield from self.pairs
+        yield from self.keeps
 
     def digests(self) -> tuple[str, ...]:
         """Return the digests of all labelled pictures, each once, in order."""
         names: dict[str, None] = {rating.picture: None for rating in self.ratings}
         for pair in self.pairs:
             names[pair.left] = names[pair.right] = None
+        names.update((keep.picture, None) for keep in self.keeps)
         return tuple(names)
 
     @property
@@ -175,13 +184,117 @@ class Labels:
         return tuple(sorted({label.rater + " (simulated)" * label.simulated for label in self}))
 
     @classmethod
-    def of(cls, labels: Iterable[Rating | Pair]) -> Labels:
-        """Sort labels into the two kinds, keeping their order."""
+    def of(cls, labels: Iterable[Label]) -> Labels:
+        """Sort labels into the three kinds, keeping their order."""
         every = list(labels)
         return cls(
             tuple(label for label in every if isinstance(label, Rating)),
             tuple(label for label in every if isinstance(label, Pair)),
+            tuple(label for label in every if isinstance(label, Keep)),
         )
+
+
+class LabelStore:
+    """The labels of one run, or of whatever shares the database."""
+
+    def __init__(self, where: str | os.PathLike[str]) -> None:
+        """Open a store, making or upgrading its tables.
+
+        Args:
+            where: path of an SQLite file, or any SQLAlchemy URL.
+
+        Raises:
+            UserError: it cannot be opened, is no label store, or was written by a newer ldmopt.
+        """
+        self.where = os.fspath(where)
+        self._engine = open_engine(self.where)
+
+    def add(self, labels: Iterable[Label]) -> int:
+        """Append labels in one transaction; when this returns, they are on disk.
+
+        Returns:
+            How many were added.
+
+        Raises:
+            UserError: the database refused; then none of them was added.
+        """
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        batch = Labels.of(labels)
+        with named(self.where), self._engine.begin() as connection:
+            for kind, rows in _by_kind(batch):
+                insert, names = tables()[kind].insert(), _names(kind)
+                read = attrgetter(*names)
+                for start in range(0, len(rows), BATCH):
+                    part = rows[start : start + BATCH]
+                    values = [dict(zip(names, read(row), strict=True)) for row in part]
+                    for value in values:
+                        value["time"] = value["time"] or now
+                    connection.execute(insert, values)
+        return len(batch)
+
+    def history(self) -> Labels:
+        """Return every row ever added, oldest first within each kind."""
+        with named(self.where), self._engine.connect() as connection:
+            return Labels(**{kind: tuple(_rows(connection, kind)) for kind in KINDS})
+
+    def current(self) -> Labels:
+        """Return the labels that count: of each rater about each picture or pair the newest.
+
+        Repeats are left out, and so is an answer that was taken back.
+        """
+        return counting(self.history())
+
+    def repeats(self) -> list[tuple[Pair, Pair]]:
+        """Return for every repeat the rater's answer that counts, and the repeated answer.
+
+        The two pictures may have changed sides between them. A repeat without an answer that
+        counts is left out: there is nothing to hold it against.
+        """
+        history = self.history()
+        first = {pair.key: pair for pair in counting(history).pairs}
+        return [(first[pair.key], pair) for pair in repeated(history) if pair.key in first]
+
+    def close(self) -> None:
+        """Let go of the database; calling it twice is fine."""
+        self._engine.dispose()
+
+    def __enter__(self) -> LabelStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def counting(history: Labels) -> Labels:
+    """Return those of a history's labels that count (see `LabelStore.current`)."""
+    ratings = {row.key: row for row in history.ratings}
+    pairs = {row.key: row for row in history.pairs if not row.repeat}
+    keeps = {row.key: row for row in history.keeps}
+    answered = (row for row in pairs.values() if row.preferred != "withdrawn")
+    return Labels(tuple(ratings.values()), tuple(answered), tuple(keeps.values()))
+
+
+def repeated(history: Labels) -> tuple[Pair, ...]:
+    """Return the repeats that stand.
+
+    A repeat of the same rater, pictures and page corrects the one before; a withdrawal that is
+    marked as a repeat takes back the one of its page, or else the last one.
+    """
+    stand: dict[tuple[str, ...], list[Pair]] = {}
+    for pair in history.pairs:
+        if not pair.repeat:
+            continue
+        given = stand.setdefault(pair.key, [])
+        same = [place for place, old in enumerate(given)
+                if old.page is not None and old.page == pair.page]
+        if pair.preferred == "withdrawn":
+            if given:
+                del given[same[-1] if same else -1]
+        elif same:
+            given[same[-1]] = pair
+        else:
+            given.append(pair)
+    return tuple(pair for given in stand.values() for pair in given)
 
 
 @dataclass(frozen=True)
@@ -199,81 +312,6 @@ class Imported:
     corrected: int = 0
     unchanged: int = 0
     simulated: int = 0
-
-
-def _first_tables(connection: Connection) -> None:
-    """Version 1: ratings and pairs."""
-    for table in _tables().values():
-        table.create(connection, checkfirst=True)
-
-
-MIGRATIONS: list[Callable[[Connection], None]] = [_first_tables]
-"""Each brings the store up by one version; written once, never changed afterwards."""
-
-
-class LabelStore:
-    """The labels of one run, or of whatever shares the database."""
-
-    def __init__(self, where: str | os.PathLike[str]) -> None:
-        """Open a store, making or upgrading its tables.
-
-        Args:
-            where: path of an SQLite file, or any SQLAlchemy URL.
-
-        Raises:
-            UserError: it cannot be opened, is no label store, or was written by a newer ldmopt.
-        """
-        self.where = os.fspath(where)
-        url = self.where if "://" in self.where else f"sqlite:///{self.where}"
-        with _named(self.where):
-            self._engine = _engine(url)
-            with self._engine.connect() as connection:
-                _migrate(connection, self.where)
-                connection.commit()
-        self._tables = _tables()
-
-    def add(self, labels: Iterable[Rating | Pair]) -> int:
-        """Append labels in one transaction; when this returns, they are on disk.
-
-        Returns:
-            How many were added.
-
-        Raises:
-            UserError: the database refused; then none of them was added.
-        """
-        now = datetime.now(UTC).isoformat(timespec="microseconds")
-        batch = Labels.of(labels)
-        with _named(self.where), self._engine.begin() as connection:
-            for name, rows in (("ratings", batch.ratings), ("pairs", batch.pairs)):
-                if rows:
-                    values = [{**asdict(row), "time": row.time or now} for row in rows]
-                    connection.execute(self._tables[name].insert(), values)
-        return len(batch)
-
-    def history(self) -> Labels:
-        """Return every row ever added, oldest first within each kind."""
-        with _named(self.where), self._engine.connect() as connection:
-            return Labels(
-                tuple(_rows(connection, self._tables["ratings"], Rating)),
-                tuple(_rows(connection, self._tables["pairs"], Pair)),
-            )
-
-    def current(self) -> Labels:
-        """Return the labels that count: of each rater about each picture or pair the newest."""
-        history = self.history()
-        ratings = {row.key: row for row in history.ratings}
-        pairs = {row.key: row for row in history.pairs}
-        return Labels(tuple(ratings.values()), tuple(pairs.values()))
-
-    def close(self) -> None:
-        """Let go of the database; calling it twice is fine."""
-        self._engine.dispose()
-
-    def __enter__(self) -> LabelStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def import_csv(
@@ -300,7 +338,7 @@ def import_csv(
     from ldmopt.labels_csv import read_csv
 
     labels = read_csv(Path(path), known)
-    before: dict[tuple[str, ...], Rating | Pair] = {row.key: row for row in store.current()}
+    before: dict[tuple[str, ...], Label] = {row.key: row for row in store.current()}
     added = [row for row in labels if not _says(before.get(row.key), row)]
     store.add(added)
     corrected = sum(row.key in before for row in added)
@@ -341,115 +379,32 @@ def export_csv(
     return rows
 
 
-@functools.cache
-def _tables() -> dict[str, Table]:
-    """Return the tables, made on first use because SQLAlchemy takes long to import."""
-    import sqlalchemy as sa
-
-    metadata = sa.MetaData()
-
-    def table(name: str, *columns: sa.Column[Any]) -> Table:
-        return sa.Table(
-            name,
-            metadata,
-            sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-            *columns,
-            sa.Column("rater", sa.Text, nullable=False),
-            sa.Column("prompt", sa.Text, nullable=False),
-            sa.Column("seed", sa.BigInteger),
-            sa.Column("simulated", sa.Boolean, nullable=False),
-            sa.Column("time", sa.Text, nullable=False),
-        )
-
-    return {
-        "ratings": table(
-            "ldmopt_ratings",
-            sa.Column("picture", sa.String(64), nullable=False),
-            sa.Column("rating", sa.Float, nullable=False),
-            sa.Column("low", sa.Float),
-            sa.Column("high", sa.Float),
-        ),
-        "pairs": table(
-            "ldmopt_pairs",
-            sa.Column("left", sa.String(64), nullable=False),
-            sa.Column("right", sa.String(64), nullable=False),
-            sa.Column("preferred", sa.String(16), nullable=False),
-        ),
-    }
+def _by_kind(labels: Labels) -> list[tuple[str, tuple[Any, ...]]]:
+    """Return the kinds that there are, each with its rows."""
+    return [(kind, rows) for kind in KINDS if (rows := getattr(labels, kind))]
 
 
-def _engine(url: str) -> Engine:
-    import sqlalchemy as sa
-
-    if url.startswith("sqlite"):
-        engine = sa.create_engine(url, connect_args={"timeout": 30})
-
-        @sa.event.listens_for(engine, "connect")
-        def durable(connection: Any, _: object) -> None:
-            connection.execute("PRAGMA synchronous=FULL")
-
-        return engine
-    return sa.create_engine(url)
+def _names(kind: str) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(KINDS[kind]))
 
 
-def _migrate(connection: Connection, where: str) -> None:
-    """Bring the tables up to date; one of several who open a new store at once does it."""
-    import sqlalchemy as sa
-
-    if _version(connection, where) == len(MIGRATIONS):
-        return
-    if connection.dialect.name == "sqlite":  # its driver would not lock before a CREATE TABLE
-        connection.rollback()
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    connection.execute(
-        sa.text("CREATE TABLE IF NOT EXISTS ldmopt_labels_version (version INTEGER NOT NULL)")
-    )
-    version = _version(connection, where)  # again: another process may have just done it
-    for number, migration in enumerate(MIGRATIONS[version:], version + 1):
-        migration(connection)
-        connection.execute(
-            sa.text("INSERT INTO ldmopt_labels_version (version) VALUES (:v)"), {"v": number}
-        )
+def _rows(connection: Connection, kind: str) -> Iterator[Any]:
+    """Read one table; texts that come again and again are kept once."""
+    table, names, make = tables()[kind], _names(kind), KINDS[kind]
+    texts: dict[str, str] = {}
+    query = table.select().with_only_columns(*(table.c[name] for name in names))
+    for row in connection.execute(query.order_by(table.c.id)):
+        yield make(*(texts.setdefault(cell, cell) if isinstance(cell, str) else cell
+                     for cell in row))
 
 
-def _version(connection: Connection, where: str) -> int:
-    import sqlalchemy as sa
-
-    if not sa.inspect(connection).has_table("ldmopt_labels_version"):
-        return 0
-    version: int = connection.execute(
-        sa.text("SELECT coalesce(max(version), 0) FROM ldmopt_labels_version")
-    ).scalar_one()
-    if version > len(MIGRATIONS):
-        raise UserError(
-            f"{where}: written by a newer ldmopt (label store version {version}, this one knows"
-            f" {len(MIGRATIONS)}); upgrade ldmopt"
-        )
-    return version
-
-
-def _rows(connection: Connection, table: Table, kind: type[Any]) -> Iterator[Any]:
-    for row in connection.execute(table.select().order_by(table.c.id)).mappings():
-        yield kind(**{name: value for name, value in row.items() if name != "id"})
-
-
-def _says(old: Rating | Pair | None, new: Rating | Pair) -> bool:
+def _says(old: Label | None, new: Label) -> bool:
     """Tell whether the store already holds this answer; pairs may be the other way round."""
     if isinstance(old, Rating) and isinstance(new, Rating):
         return (old.rating, old.low, old.high) == (new.rating, new.low, new.high)
     if isinstance(old, Pair) and isinstance(new, Pair):
         same = old.win if old.left == new.left else 1.0 - old.win
         return same == new.win and (old.preferred == new.preferred or same != 0.5)
+    if isinstance(old, Keep) and isinstance(new, Keep):
+        return old.keep == new.keep
     return False
-
-
-@contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Turn a database's complaint into one line that names the store."""
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-
-    try:
-        yield
-    except (SQLAlchemyError, ArgumentError, NoSuchModuleError, ImportError) as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        raise UserError(f"label store {where}: {reason}; check the path or URL") from error

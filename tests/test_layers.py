@@ -13,7 +13,7 @@ RANKS = [
     ["parts"],
     ["contracts"],
     ["domain"],
-    ["knob", "knobs", "labels", "labels_csv", "rulebook", "schema"],
+    ["knob", "knobs", "labels", "labels_csv", "labels_schema", "rulebook", "schema"],
     ["meters", "scorers", "exports", "distillation"],
     ["hosts", "search"],
     ["child"],
