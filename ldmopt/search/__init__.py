@@ -1,4 +1,8 @@
-"""Samplers by name, one file each: a file holds ``make(seed) -> optuna.samplers.BaseSampler``."""
+"""Which setting to try next, and what it will cost.
+
+- `samplers`: Optuna's and our own, by name, one file each;
+- `cost`, `surface`: seconds and peak memory of any setting from a few readings.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,8 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     Raises:
         UserError: no sampler of that name.
     """
-    sampler: optuna.samplers.BaseSampler = registry.module("ldmopt.search", name).make(seed)
+    module = registry.module("ldmopt.search.samplers", name)
+    sampler: optuna.samplers.BaseSampler = module.make(seed)
     return sampler
 
 

@@ -142,7 +142,7 @@ class StudySpec(_Table):
     @field_validator("search")
     @classmethod
     def _known_search(cls, search: str) -> str:
-        known = registry.names("ldmopt.search")
+        known = registry.names("ldmopt.search.samplers")
         if search not in known:
             raise ValueError(f"is unknown{did_you_mean(search, known)}")
         return search

@@ -34,7 +34,7 @@ def settings(space, name, seed, count=14):
     return found
 
 
-@pytest.mark.parametrize("name", registry.names("ldmopt.search"))
+@pytest.mark.parametrize("name", registry.names("ldmopt.search.samplers"))
 def test_every_sampler_proposes_legal_settings_and_repeats_itself(space, name):
     found = settings(space, name, seed=3)
     assert found == settings(space, name, seed=3)
