@@ -13,7 +13,7 @@ RANKS = [
     ["parts"],
     ["contracts"],
     ["domain"],
-    ["knob", "knobs", "labels", "labels_csv", "labels_schema", "rulebook", "schema"],
+    ["knob", "knobs", "labels", "rulebook", "schema"],
     ["meters", "scorers", "exports", "distillation"],
     ["hosts", "search"],
     ["child"],
