@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,6 +22,7 @@ FEWEST_PAIRS = 3
 """Pairs from which on their ratios are tested; fewer tell what was seen, not that it holds."""
 
 MANY_VALUES = 5
+COSTS = ("seconds", "peak_memory_bytes")
 LEAST_DEVIATION = 1e-3
 """Logarithms of costs are not trusted to vary less than this, however alike a few of them are."""
 
@@ -42,7 +44,7 @@ def cost_ratios(
 ) -> tuple[Ratio | None, Ratio | None]:
     """Return how seconds and memory change from one group of values to another."""
     before, after = ({value_key(value) for value in group} for group in (start, end))
-    telling = varied(item.setting for item in table.measured) - {knob}
+    telling = table.varied - {knob}
     groups: dict[Setting, tuple[list[int], list[int]]] = {}
     for index, item in enumerate(table.measured):
         key = value_key(item.setting.get(knob))
@@ -51,12 +53,17 @@ def cost_ratios(
                 rest = item.setting.only(telling)
                 groups.setdefault(rest, ([], []))[side].append(index)
     pairs = [group for group in groups.values() if group[0] and group[1]]
-    seconds = [item.point.seconds for item in table.measured]
-    memory = [item.point.peak_memory_bytes for item in table.measured]
     if pairs:
-        return _of_pairs(seconds, pairs), _of_pairs(memory, pairs)
-    values = (_middle(start), _middle(end))
-    return _of_model(table, seconds, knob, values), _of_model(table, memory, knob, values)
+        seconds, memory = (_of_pairs(_costs(table, cost), pairs) for cost in COSTS)
+        return seconds, memory
+    models = (additive_model(table, cost) for cost in COSTS)
+    ends = (_middle(start), _middle(end))
+    seconds, memory = (model.ratio(knob, *ends) if model else None for model in models)
+    return seconds, memory
+
+
+def _costs(table: Table, cost: str) -> list[float | None]:
+    return [getattr(item.point, cost) for item in table.measured]
 
 
 def _middle(values: Sequence[Value]) -> Value:
@@ -82,38 +89,62 @@ def _of_pairs(
     return Ratio(math.exp(mean), p, len(logs))
 
 
-def _of_model(
-    table: Table, costs: Sequence[float | None], knob: str, values: tuple[Value, Value]
-) -> Ratio | None:
-    """The additive model's answer, or None where the settings cannot tell it."""
-    known = [i for i, cost in enumerate(costs) if cost]
-    settings = [table.measured[i].setting for i in known]
-    if not settings:
+@lru_cache(maxsize=4)
+def additive_model(table: Table, cost: str) -> AdditiveModel | None:
+    """Return the additive model of a cost, fitted once a table; None where the settings are few.
+
+    Args:
+        table: what was measured.
+        cost: ``seconds`` or ``peak_memory_bytes``.
+    """
+    known = [(item.setting, math.log(value))
+             for item, value in zip(table.measured, _costs(table, cost), strict=True) if value]
+    if not known:
         return None
-    design = Design(settings)
-    matrix = design(settings)
-    logs = np.log([c for c in costs if c])
-    base = next((s for s in settings if knob in s), None)
-    freedom = len(settings) - int(np.linalg.matrix_rank(matrix))
-    if base is None or freedom < 2:
-        return None
-    inverse = np.linalg.pinv(matrix)
-    ends = design([_with(settings, base, knob, value) for value in values])
-    weights = ends[1] - ends[0]
-    if not np.allclose(weights @ inverse @ matrix, weights, atol=1e-7):
-        return None
-    residuals = logs - matrix @ (inverse @ logs)
-    deviation = max(math.sqrt(float(residuals @ residuals) / freedom), LEAST_DEVIATION)
-    spread = weights @ inverse
-    error = deviation * math.sqrt(float(spread @ spread))
-    mean = float(spread @ logs)
-    p = 2 * student_tail(abs(mean) / error, freedom) if error > 0 else 1.0
-    return Ratio(math.exp(mean), min(1.0, p), 0)
+    model = AdditiveModel([setting for setting, _ in known], np.array([log for _, log in known]))
+    return model if model.freedom >= 2 else None
+
+
+class AdditiveModel:
+    """The logarithm of a cost as a sum of every knob's amount, by least squares."""
+
+    def __init__(self, settings: Sequence[Setting], logs: Floats) -> None:
+        """Fit.
+
+        Args:
+            settings: what was measured.
+            logs: logarithms of the cost of each.
+        """
+        self.settings = settings
+        self.logs = logs
+        self.design = Design(settings)
+        self.matrix = self.design(settings)
+        self.freedom = len(settings) - int(np.linalg.matrix_rank(self.matrix))
+        self.inverse = np.linalg.pinv(self.matrix)
+        residuals = logs - self.matrix @ (self.inverse @ logs)
+        spread = math.sqrt(float(residuals @ residuals) / max(1, self.freedom))
+        self.deviation = max(spread, LEAST_DEVIATION)
+
+    def ratio(self, knob: str, start: Value, end: Value) -> Ratio | None:
+        """Return the ratio of two values, or None where the settings cannot tell it."""
+        base = next((s for s in self.settings if knob in s), None)
+        if base is None:
+            return None
+        ends = self.design([_with(self.settings, base, knob, value) for value in (start, end)])
+        weights = ends[1] - ends[0]
+        spread = weights @ self.inverse
+        if not np.allclose(spread @ self.matrix, weights, atol=1e-7):
+            return None
+        error = self.deviation * math.sqrt(float(spread @ spread))
+        mean = float(spread @ self.logs)
+        p = 2 * student_tail(abs(mean) / error, self.freedom) if error > 0 else 1.0
+        return Ratio(math.exp(mean), min(1.0, p), 0)
 
 
 def _with(settings: Sequence[Setting], base: Setting, knob: str, value: Value) -> Setting:
     """Return a setting with another value, and with the knobs that act beside that value."""
-    beside = [s for s in settings if value_key(s.get(knob)) == value_key(value)]
+    key = value_key(value)
+    beside = [s for s in settings if knob in s and value_key(s[knob]) == key]
     if not beside:
         return base.replace({knob: value})
     acting = {name for name in base if any(name in s for s in beside)}

@@ -246,8 +246,8 @@ def win_rate(blocks: Sequence[BlockWin], confidence: float = 0.95) -> Quality:
         raise ValueError("a win rate needs at least one block")
     if all(block.win == 0.5 for block in blocks):
         return Quality(0.5, 0.5, 0.5, tuple(blocks))
-    interval = mean_interval(means, confidence)
-    return Quality(interval.estimate, interval.low, interval.high, tuple(blocks))
+    [low], [high] = mean_limits(means[None], confidence)
+    return Quality(float(means.mean()), float(low), float(high), tuple(blocks))
 
 
 def paired_differences(left: Quality, right: Quality) -> dict[str, float]:

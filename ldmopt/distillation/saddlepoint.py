@@ -11,6 +11,7 @@ distribution: within 0.002 at a probability of 0.025, even where all observation
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,6 +133,7 @@ def _far_tail(t: float, freedom: int) -> float:
     return math.exp(log_density) * t * (1 + freedom / (t * t)) / freedom
 
 
+@cache
 def student_quantile(tail: float, freedom: int) -> float:
     """Return t with ``P(T > t) = tail`` for 0 < tail < 0.5, by bisection."""
     low, high = 0.0, 2.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,11 @@ class Measured:
     feasible: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """What the search measured; failed trials are not in it.
+
+    A table equals itself alone, so what was fitted to it can be remembered.
 
     Attributes:
         measured: distinct settings, the default first.
@@ -42,6 +45,11 @@ class Table:
     prompt_of: NDArray[np.intp]
     picture_knobs: frozenset[str]
     default: Setting
+
+    @cached_property
+    def varied(self) -> frozenset[str]:
+        """The knobs that take at least two values in what was measured."""
+        return varied(item.setting for item in self.measured)
 
     @property
     def prompts(self) -> int:
