@@ -1,11 +1,11 @@
-"""A picture sheet: the default beside recommended settings, same prompt and seed in a row."""
+"""Picture sheets: one column a setting (or whatever made the pictures), one row a prompt."""
 
 from __future__ import annotations
 
 import io
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 CELL = 224
 """Side of a picture on the sheet, in pixels; smaller pictures are enlarged to it."""
 
-GAP, EDGE, CAPTION = 14, 28, 190
+GAP, EDGE, CAPTION, NOTE = 14, 28, 190, 22
 INK, SOFT, RULE, ACCENT, PAPER = "#1a1a1a", "#5c5c5c", "#d9d9d9", "#0072b2", "#ffffff"
+WARNING = "#b03a00"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,25 @@ class Column:
     pictures: Sequence[Pixels]
 
 
+@dataclass(frozen=True)
+class Stack:
+    """One column of any sheet.
+
+    Attributes:
+        name: its head.
+        lines: what stands under the head, each with its colour.
+        pictures: one a prompt, height x width x 3 uint8.
+        colour: of head and rule.
+        notes: one a picture, with its colour, written beneath it; or none.
+    """
+
+    name: str
+    lines: Sequence[tuple[str, str]]
+    pictures: Sequence[Pixels]
+    colour: str = ACCENT
+    notes: Sequence[tuple[str, str]] = field(default=())
+
+
 def picture_sheet(columns: Sequence[Column], prompts: Sequence[str], path: str | Path) -> None:
     """Write the sheet as PNG: one column a setting, one row a prompt.
 
@@ -64,38 +84,63 @@ def picture_sheet(columns: Sequence[Column], prompts: Sequence[str], path: str |
         UserError: a column has fewer pictures than there are prompts, or the file cannot be
             written.
     """
-    for column in columns:
-        if len(column.pictures) != len(prompts):
+    stacks = [
+        Stack(column.name, _head(column, columns), column.pictures, ACCENT if index else INK)
+        for index, column in enumerate(columns)
+    ]
+    write_stacks(stacks, prompts, path)
+
+
+def write_stacks(
+    stacks: Sequence[Stack], prompts: Sequence[str], path: str | Path,
+    corner: str = "same prompt and seed\nacross each row",
+) -> None:
+    """Write a sheet of any columns as PNG.
+
+    Args:
+        stacks: the columns.
+        prompts: what the rows were asked for.
+        path: the file, written whole or not at all.
+        corner: what stands above the prompts.
+
+    Raises:
+        UserError: a column has fewer pictures than there are prompts, or the file cannot be
+            written.
+    """
+    for stack in stacks:
+        if len(stack.pictures) != len(prompts):
             raise UserError(
-                f"column {column.name!r} has {len(column.pictures)} pictures for "
+                f"column {stack.name!r} has {len(stack.pictures)} pictures for "
                 f"{len(prompts)} prompts"
             )
-    if not columns or not prompts:
+    if not stacks or not prompts:
         raise UserError("a picture sheet needs at least one setting and one prompt")
-    sheet = _draw(columns, prompts)
+    sheet = _draw(stacks, prompts, corner)
     stream = io.BytesIO()
     sheet.save(stream, "PNG", optimize=True)
     replace_file(Path(path), stream.getvalue())
 
 
-def _draw(columns: Sequence[Column], prompts: Sequence[str]) -> Image:
+def _draw(stacks: Sequence[Stack], prompts: Sequence[str], corner: str) -> Image:
     from PIL import Image, ImageDraw
 
-    heads = [_head(column, columns) for column in columns]
-    head_height = 54 + 20 * max(len(lines) for lines in heads)
-    width = 2 * EDGE + CAPTION + len(columns) * (CELL + GAP)
-    height = 2 * EDGE + head_height + len(prompts) * (CELL + GAP)
+    head_height = 54 + 20 * max(len(stack.lines) for stack in stacks)
+    step = CELL + GAP + (NOTE if any(stack.notes for stack in stacks) else 0)
+    width = 2 * EDGE + CAPTION + len(stacks) * (CELL + GAP)
+    height = 2 * EDGE + head_height + len(prompts) * step
     sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
-    for index, (column, lines) in enumerate(zip(columns, heads, strict=True)):
+    for index, stack in enumerate(stacks):
         left = EDGE + CAPTION + GAP + index * (CELL + GAP)
-        _write_head(pen, left, column.name, lines, index == 0)
-        for row, pixels in enumerate(column.pictures):
-            top = EDGE + head_height + row * (CELL + GAP)
-            _paste(sheet, pixels, left, top)
-    pen.text((EDGE, EDGE + 38), "same prompt and seed\nacross each row", SOFT, _font(13))
+        _write_head(pen, left, stack)
+        for row, pixels in enumerate(stack.pictures):
+            _paste(sheet, pixels, left, EDGE + head_height + row * step)
+        for row, (text, colour) in enumerate(stack.notes):
+            top = EDGE + head_height + row * step + CELL + 3
+            pen.text((left, top), _fitted(pen, text, _font(13)), colour, _font(13))
+    pen.text((EDGE, EDGE + 38), corner, SOFT, _font(13))
     for row, prompt in enumerate(prompts):
-        _write_prompt(pen, EDGE + head_height + row * (CELL + GAP), prompt)
+        _write_prompt(pen, EDGE + head_height + row * step, prompt)
     return sheet
 
 
@@ -117,17 +162,16 @@ def _head(column: Column, columns: Sequence[Column]) -> list[tuple[str, str]]:
     return lines + [(f"{name} {value}", SOFT) for name, value in shown.items()]
 
 
-def _write_head(
-    pen: ImageDraw, left: int, name: str, lines: Sequence[tuple[str, str]], plain: bool
-) -> None:
+def _write_head(pen: ImageDraw, left: int, stack: Stack) -> None:
     """A name, a rule, and the lines under it."""
     font = _font(20, bold=True)
-    while pen.textlength(name, font) > CELL and font.size > 11:
+    while pen.textlength(stack.name, font) > CELL and font.size > 11:
         font = _font(int(font.size) - 1, bold=True)
-    pen.text((left, EDGE), name, INK if plain else ACCENT, font)
-    pen.line([(left, EDGE + 30), (left + CELL, EDGE + 30)], RULE if plain else ACCENT, 2)
+    rule = RULE if stack.colour == INK else stack.colour
+    pen.text((left, EDGE), stack.name, stack.colour, font)
+    pen.line([(left, EDGE + 30), (left + CELL, EDGE + 30)], rule, 2)
     small = _font(13)
-    for index, (text, colour) in enumerate(lines):
+    for index, (text, colour) in enumerate(stack.lines):
         pen.text((left, EDGE + 38 + 20 * index), _fitted(pen, text, small), colour, small)
 
 

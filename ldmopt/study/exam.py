@@ -1,0 +1,133 @@
+"""A generation's exam: the scorers against canaries of the default's pictures, kept in the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ldmopt.contracts import Block, Picture, Scorer
+from ldmopt.errors import UserError
+from ldmopt.scorers.canaries import CANARIES
+from ldmopt.scorers.exam import (
+    ANOTHER_PROMPT,
+    Exam,
+    Result,
+    Similarity,
+    examine,
+    examine_alignment,
+)
+from ldmopt.study.folder import RunFolder, write
+
+SCHEMA_VERSION = 1
+PROMPTS = 12
+"""Honest pictures that canaries are made from at the most, each of another prompt."""
+ROWS = 4
+"""Prompts on the sheet."""
+
+
+def sit_exam(
+    folder: RunFolder, scorer: Scorer, alignment: Similarity | None, blocks: Sequence[Block],
+    digests: Sequence[str],
+) -> dict[str, Any]:
+    """Examine what is to judge a generation; write exam.json and exam.png.
+
+    Args:
+        folder: where the pictures are, and the result goes.
+        scorer: what is to judge.
+        alignment: the second scorer, or None.
+        blocks: the search's.
+        digests: the default's picture of each block.
+
+    Returns:
+        Plain JSON data for the generation's frozen attributes.
+
+    Raises:
+        UserError: the scorer fails; names what it failed and what may be done. Both files are
+            written all the same, so that the user can look.
+    """
+    honest = _honest(folder, blocks, digests)
+    judge = examine(scorer, honest)
+    second = examine_alignment(alignment, honest) if alignment is not None else None
+    found = {
+        "schema_version": SCHEMA_VERSION,
+        **judge.to_dict(),
+        "alignment": None if second is None else second.to_dict(),
+    }
+    write(folder.path / "exam.json", (json.dumps(found, indent=1) + "\n").encode())
+    if judge.results or second is not None:
+        _sheet(folder, honest, judge, second)
+    if not judge.passed:
+        raise UserError(refusal(judge, folder))
+    return found
+
+
+def refusal(exam: Exam, folder: RunFolder) -> str:
+    """Return in one line what a scorer failed, and the ways out."""
+    name = f"{exam.scorer.get('name', 'scorer')} {exam.scorer.get('digest', '')}".strip()
+    listed = ", ".join(f"{item.kind} ({item.beaten:.0%})" for item in exam.failed)
+    labelled = exam.scorer.get("human_labels", 0) or exam.scorer.get("simulated_labels", 0)
+    way = ("label more pictures and fit again, or take labels out that prefer such pictures"
+           if labelled else "name another [scorer] encoder or regressor")
+    return (f"scorer {name} fails the exam and may not judge: beside the default's pictures it "
+            f"prefers {listed} of {exam.pictures} times; {way}, or another [default] if its "
+            f"pictures are ruined themselves (see {folder.path / 'exam.png'})")
+
+
+def refusal_of_alignment(found: dict[str, Any], folder: RunFolder) -> str:
+    """Return in one line what an alignment scorer failed."""
+    listed = ", ".join(f"{row['kind']} ({row['beaten']:.0%})" for row in found["canaries"]
+                       if not row["passed"])
+    return (f"alignment {found['scorer'].get('name', '')} fails the exam: by its word captions fit "
+            f"{listed} of {found['pictures']} times better than the pictures made for them; give "
+            f"prompts that differ more or another scorer.alignment (see {folder.path / 'exam.png'})")
+
+
+def _honest(
+    folder: RunFolder, blocks: Sequence[Block], digests: Sequence[str]
+) -> list[Picture]:
+    """Return the default's picture of each prompt's first block, at most `PROMPTS`, spread out."""
+    first: dict[str, int] = {}
+    for index, block in enumerate(blocks):
+        first.setdefault(block.prompt, index)
+    rows = list(first.values())
+    rows = rows[:: -(-len(rows) // PROMPTS)]
+    return [folder.picture(digests[row], blocks[row]) for row in rows]
+
+
+def _sheet(
+    folder: RunFolder, honest: Sequence[Picture], judge: Exam, second: Exam | None
+) -> None:
+    """Draw the honest pictures beside their canaries, each with what the scorer says."""
+    from ldmopt.exports.sheet import INK, SOFT, Stack, write_stacks
+
+    rows = range(0, len(honest), -(-len(honest) // ROWS))
+    stacks = [Stack("the default", [("honest pictures", SOFT)],
+                    [honest[row].pixels for row in rows], INK)]
+    for result in judge.results:
+        made = [CANARIES[result.kind](honest[row].pixels) for row in rows]
+        stacks.append(_stack(result, made, [result.chances[row] for row in rows]))
+    for result in second.results if second is not None else ():
+        if result.kind == ANOTHER_PROMPT:
+            made = [honest[(row + 1) % len(honest)].pixels for row in rows]
+            stacks.append(_stack(result, made, [result.chances[row] for row in rows]))
+    write_stacks(stacks, [honest[row].block.prompt for row in rows], folder.path / "exam.png",
+                 "each canary is made\nfrom the picture on the\nleft and held against it")
+
+
+def _stack(result: Result, pictures: Sequence[Any], chances: Sequence[float]) -> Any:
+    """Return a canary's column: what was found on all prompts above, on each below."""
+    from ldmopt.exports.sheet import ACCENT, INK, SOFT, WARNING, Stack
+
+    about = "fits its caption better" if result.win is None else "put above the honest one"
+    verdict = ("passed", ACCENT) if result.passed else ("FAILED", WARNING)
+    lines = [verdict, (f"{about}: {result.beaten:.0%}", INK)]
+    if result.win is not None:
+        lines.append((f"mean chance {result.win:.3f}", INK))
+    notes = []
+    for chance in chances:
+        word = (f"chance to be preferred {chance:.3f}" if result.win is not None
+                else f"better in {chance:.0%} of tries")
+        notes.append((word, WARNING if chance >= 0.5 else SOFT))
+    colour = ACCENT if result.passed else WARNING
+    return Stack(result.kind, lines, pictures, colour, notes)
