@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ldmopt.contracts import Block, Picture
+from ldmopt.scorers.canaries import CANARIES
 from ldmopt.scorers.regressor import Regressor, default
 from ldmopt.scorers.studio import Studio, Take
 
@@ -245,11 +245,10 @@ def canaries(pictures: list[list[Picture]], regressor: Regressor) -> dict[str, A
             np.full((64, 64, 3), rng.integers(0, 256, 3), np.uint8) for _ in range(8)
         ],
         "checkerboard": [np.repeat(board[..., None], 3, axis=2)],
-        "black": [np.zeros((64, 64, 3), np.uint8)],
-        "heavy blur": [_blurred(picture.pixels) for picture in pictures[0]],
-        "over-saturated": [_saturated(picture.pixels) for picture in pictures[0]],
-        "jpeg ruin": [_jpeg(picture.pixels) for picture in pictures[0]],
+        "black": [CANARIES["black"](pictures[0][0].pixels)],
     }
+    for name in ("heavy blur", "over-saturated", "JPEG ruin"):
+        made[name] = [CANARIES[name](picture.pixels) for picture in pictures[0]]
     result = {}
     for name, pixels in made.items():
         scores = regressor.score([Picture(part, block) for part in pixels])
@@ -258,23 +257,6 @@ def canaries(pictures: list[list[Picture]], regressor: Regressor) -> dict[str, A
         result[name] = {"value": float(values.mean()), "beats_honest": beats}
     result["honest"] = {"value": float(np.mean(honest)), "beats_honest": 0.5}
     return result
-
-
-def _blurred(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    small = Image.fromarray(pixels).resize((8, 8), Image.Resampling.BOX)
-    return np.asarray(small.resize((64, 64), Image.Resampling.BICUBIC))
-
-
-def _saturated(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    values = pixels.astype(np.float32)
-    grey = values.mean(axis=2, keepdims=True)
-    return np.asarray(np.clip(grey + (values - grey) * 5, 0, 255), np.uint8)
-
-
-def _jpeg(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=2)
-    return np.asarray(Image.open(buffer).convert("RGB"))
 
 
 def spearman(left: Floats, right: Floats) -> float:

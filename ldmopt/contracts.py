@@ -295,6 +295,55 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Aligned:
+    """How well a setting's pictures fit their captions, beside the default's of the same blocks.
+
+    Attributes:
+        mean: mean similarity, over the seeds of a prompt, then over prompts.
+        default: the default's.
+        ratio: ``mean`` as a share of ``default``; None where that is not above zero.
+        low: lower end of the ratio's 95 % interval over prompts; None where there is none.
+        high: upper end of it.
+        blocks: prompt, seed, similarity, the default's similarity.
+    """
+
+    mean: float
+    default: float
+    ratio: float | None
+    low: float | None
+    high: float | None
+    blocks: tuple[tuple[str, int, float, float], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {**asdict(self), "blocks": [list(block) for block in self.blocks]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Aligned:
+        """Read what `to_dict` wrote."""
+        return cls(**{**data, "blocks": tuple(tuple(block) for block in data["blocks"])})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one rater said of a setting's picture against the default's, of one prompt.
+
+    Attributes:
+        prompt: the prompt.
+        seed: the seed of both pictures; None where ratings of different seeds were compared.
+        rater: who.
+        simulated: a program answered, not a person.
+        win: 1 where the setting's was preferred, 0 where the default's was, 1/2 for ties.
+    """
+
+    prompt: str
+    seed: int | None
+    rater: str
+    simulated: bool
+    win: float
+
+
+@dataclass(frozen=True)
 class Trial:
     """One setting whose cost was measured here and whose quality rests on its pictures.
 
@@ -306,6 +355,9 @@ class Trial:
         pictures: digests, in the order of the blocks.
         failure: ``{"kind": ..., "reason": ...}`` or None.
         feasible: whether it met every cap of the study.
+        aligned: how well its pictures fit their captions, where the study has a scorer for that.
+        cross_fitted: the scorer's wins in the search blocks, each by a scorer that learned from
+            no label of that block's prompt; empty where there are none.
     """
 
     number: int
@@ -315,11 +367,24 @@ class Trial:
     pictures: tuple[str, ...] = ()
     failure: Mapping[str, str] | None = None
     feasible: bool = True
+    aligned: Aligned | None = None
+    cross_fitted: tuple[BlockWin, ...] = ()
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A setting generated and measured again on prompts and seeds that the search never saw."""
+    """A setting generated and measured again on prompts and seeds that the search never saw.
+
+    Attributes:
+        setting: canonical.
+        cost: medians over its calls.
+        seconds_low: lower end of the median's interval.
+        seconds_high: upper end of it.
+        quality: win rate against the default on the held-out blocks.
+        pictures: digests, in the order of the blocks.
+        aligned: how well its pictures fit their captions.
+        cross_fitted: wins in the held-out blocks, as the cross-fitted scorers see them on average.
+    """
 
     setting: Setting
     cost: Cost
@@ -327,6 +392,8 @@ class Confirmation:
     seconds_high: float
     quality: Quality
     pictures: tuple[str, ...]
+    aligned: Aligned | None = None
+    cross_fitted: tuple[BlockWin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -341,6 +408,8 @@ class Evidence:
         confirmations: by setting, the default's included.
         picture_knobs: names of the knobs that change the picture in this study.
         scope: the ``scope`` block of rulebook.json.
+        answers: what raters said of settings' pictures against the default's, by setting.
+        least_alignment: the share of the default's alignment that a setting must keep, or None.
     """
 
     study: str
@@ -350,6 +419,8 @@ class Evidence:
     confirmations: Mapping[Setting, Confirmation]
     picture_knobs: frozenset[str]
     scope: Mapping[str, Any]
+    answers: Mapping[Setting, tuple[Answer, ...]] = field(default_factory=dict)
+    least_alignment: float | None = None
 
 
 @dataclass

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ldmopt.contracts import Block, Picture, Scorer
+from ldmopt.contracts import Block, Picture
 from ldmopt.errors import UserError
+from ldmopt.model import STANDIN
 from ldmopt.scorers.canaries import CANARIES
 from ldmopt.scorers.exam import (
     ANOTHER_PROMPT,
     Exam,
     Result,
-    Similarity,
     examine,
     examine_alignment,
 )
 from ldmopt.study.folder import RunFolder, write
+from ldmopt.study.judging import Judges
+from ldmopt.study.spec import StudySpec
 
 SCHEMA_VERSION = 1
 PROMPTS = 12
@@ -26,29 +29,54 @@ ROWS = 4
 """Prompts on the sheet."""
 
 
+@dataclass(frozen=True)
+class Sat:
+    """An exam that the scorer passed.
+
+    Attributes:
+        data: plain JSON data for the generation's frozen attributes.
+        alignment_refusal: why the alignment scorer may not be used; empty where it may, or where
+            there is none.
+    """
+
+    data: dict[str, Any]
+    alignment_refusal: str = ""
+
+    @property
+    def alignment_passed(self) -> bool:
+        """Whether nothing speaks against the alignment scorer."""
+        return not self.alignment_refusal
+
+
+def exemption(model: str) -> str:
+    """Return why a model's pictures cannot be held against canaries; nothing where they can."""
+    return ("the stand-in's pictures are waves under noise: there is nothing honest about them"
+            if model == STANDIN else "")
+
+
 def sit_exam(
-    folder: RunFolder, scorer: Scorer, alignment: Similarity | None, blocks: Sequence[Block],
-    digests: Sequence[str],
-) -> dict[str, Any]:
+    judges: Judges, spec: StudySpec, blocks: Sequence[Block], digests: Sequence[str]
+) -> Sat:
     """Examine what is to judge a generation; write exam.json and exam.png.
 
     Args:
-        folder: where the pictures are, and the result goes.
-        scorer: what is to judge.
-        alignment: the second scorer, or None.
+        judges: what is to judge, and the folder where the result goes.
+        spec: tells the model, and whether the study has a floor for alignment and so cannot do
+            without that scorer.
         blocks: the search's.
         digests: the default's picture of each block.
 
-    Returns:
-        Plain JSON data for the generation's frozen attributes.
-
     Raises:
-        UserError: the scorer fails; names what it failed and what may be done. Both files are
+        UserError: a scorer fails; names what it failed and what may be done. Both files are
             written all the same, so that the user can look.
     """
-    honest = _honest(folder, blocks, digests)
-    judge = examine(scorer, honest)
-    second = examine_alignment(alignment, honest) if alignment is not None else None
+    folder, exempt = judges.folder, exemption(spec.model)
+    honest = [] if exempt else _honest(folder, blocks, digests)
+    judge = examine(judges.scorer, honest) if honest else Exam(
+        judges.scorer.identity, 0, (), exempt)
+    second = None
+    if judges.alignment is not None and honest:
+        second = examine_alignment(judges.alignment, honest)
     found = {
         "schema_version": SCHEMA_VERSION,
         **judge.to_dict(),
@@ -59,7 +87,12 @@ def sit_exam(
         _sheet(folder, honest, judge, second)
     if not judge.passed:
         raise UserError(refusal(judge, folder))
-    return found
+    if second is None or second.passed:
+        return Sat(found)
+    refused = refusal_of_alignment(second, folder)
+    if spec.caps.alignment is not None:
+        raise UserError(refused)
+    return Sat(found, f"{refused}; the study goes on without it")
 
 
 def refusal(exam: Exam, folder: RunFolder) -> str:
@@ -74,13 +107,13 @@ def refusal(exam: Exam, folder: RunFolder) -> str:
             f"pictures are ruined themselves (see {folder.path / 'exam.png'})")
 
 
-def refusal_of_alignment(found: dict[str, Any], folder: RunFolder) -> str:
+def refusal_of_alignment(exam: Exam, folder: RunFolder) -> str:
     """Return in one line what an alignment scorer failed."""
-    listed = ", ".join(f"{row['kind']} ({row['beaten']:.0%})" for row in found["canaries"]
-                       if not row["passed"])
-    return (f"alignment {found['scorer'].get('name', '')} fails the exam: by its word captions fit "
-            f"{listed} of {found['pictures']} times better than the pictures made for them; give "
-            f"prompts that differ more or another scorer.alignment (see {folder.path / 'exam.png'})")
+    listed = ", ".join(f"{item.kind} ({item.beaten:.0%})" for item in exam.failed)
+    return (f"alignment by {exam.scorer.get('model', 'a CLIP')} fails the exam: it finds that "
+            f"{listed} of {exam.pictures} times fit a caption better than the picture made for it; "
+            f"give prompts that differ more, or another scorer.alignment "
+            f"(see {folder.path / 'exam.png'})")
 
 
 def _honest(

@@ -12,7 +12,15 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from ldmopt.contracts import Confirmation, Cost, Quality, Setting, Trial
+from ldmopt.contracts import (
+    Aligned,
+    BlockWin,
+    Confirmation,
+    Cost,
+    Quality,
+    Setting,
+    Trial,
+)
 from ldmopt.errors import GenerationError, UserError
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.spec import StudySpec
@@ -101,16 +109,28 @@ def open_generation(
 
 def attributes(
     setting: Setting, cost: Cost, quality: Quality, pictures: Sequence[str],
-    scorer: Mapping[str, Any],
+    scorer: Mapping[str, Any], aligned: Aligned | None = None,
+    cross_fitted: Sequence[BlockWin] = (),
 ) -> dict[str, Any]:
-    """Return a measured trial's attributes."""
+    """Return a measured trial's attributes; the last two only where there is such a thing."""
     return {
         "setting": dict(setting),
         "cost": cost.to_dict(),
         "quality": quality.to_dict(),
         "pictures": list(pictures),
         "scorer": dict(scorer),
+        **further_attributes(aligned, cross_fitted),
     }
+
+
+def further_attributes(
+    aligned: Aligned | None, cross_fitted: Sequence[BlockWin]
+) -> dict[str, Any]:
+    """Return ``alignment`` and ``cross_fitted``, each where there is one."""
+    found: dict[str, Any] = {} if aligned is None else {"alignment": aligned.to_dict()}
+    if cross_fitted:
+        found["cross_fitted"] = [[item.prompt, item.seed, item.win] for item in cross_fitted]
+    return found
 
 
 def failure_attributes(setting: Setting, error: GenerationError) -> dict[str, Any]:
@@ -118,7 +138,9 @@ def failure_attributes(setting: Setting, error: GenerationError) -> dict[str, An
     return {"setting": dict(setting), "failure": {"kind": error.kind, "reason": error.reason}}
 
 
-def constraints(cost: Cost | None, spec: StudySpec) -> dict[str, float]:
+def constraints(
+    cost: Cost | None, spec: StudySpec, aligned: Aligned | None = None
+) -> dict[str, float]:
     """Return each constraint's value; above 0 is violated. None stands for a failed setting."""
     found = {"failure": 1.0 if cost is None else 0.0}
     caps = spec.caps
@@ -127,6 +149,9 @@ def constraints(cost: Cost | None, spec: StudySpec) -> dict[str, float]:
     if caps.memory_gb is not None:
         bytes_used = None if cost is None else cost.peak_memory_bytes
         found["memory"] = 1.0 if bytes_used is None else bytes_used / 1e9 - caps.memory_gb
+    if caps.alignment is not None:
+        ratio = None if aligned is None else aligned.ratio
+        found["alignment"] = 1.0 if ratio is None else caps.alignment - ratio
     return found
 
 
@@ -141,7 +166,15 @@ def read_trial(trial: FrozenTrial) -> Trial:
         pictures=tuple(attrs.get("pictures", ())),
         failure=attrs.get("failure"),
         feasible=all(value <= 0 for value in trial.constraints.values()),
+        **_further(attrs),
     )
+
+
+def _further(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what `further_attributes` wrote."""
+    aligned = Aligned.from_dict(attrs["alignment"]) if "alignment" in attrs else None
+    crossed = tuple(BlockWin(*row) for row in attrs.get("cross_fitted", ()))
+    return {"aligned": aligned, "cross_fitted": crossed}
 
 
 def finished(study: optuna.Study) -> list[Trial]:
@@ -161,6 +194,7 @@ def confirmation_to_dict(item: Confirmation) -> dict[str, Any]:
         "seconds": [item.seconds_low, item.seconds_high],
         "quality": item.quality.to_dict(),
         "pictures": list(item.pictures),
+        **further_attributes(item.aligned, item.cross_fitted),
     }
 
 
@@ -172,6 +206,6 @@ def read_confirmations(study: optuna.Study) -> dict[Setting, Confirmation]:
         low, high = data["seconds"]
         found[setting] = Confirmation(
             setting, Cost.from_dict(data["cost"]), low, high,
-            Quality.from_dict(data["quality"]), tuple(data["pictures"]),
+            Quality.from_dict(data["quality"]), tuple(data["pictures"]), **_further(data),
         )
     return found

@@ -14,13 +14,14 @@ from typing import Any
 
 from ldmopt import machine
 from ldmopt.child.host import ProcessHost
-from ldmopt.contracts import Block, BlockWin, Cost, Quality, Scorer, Setting, Trial, Value
-from ldmopt.distillation.intervals import win_rate
-from ldmopt.errors import GenerationError, UserError
+from ldmopt.contracts import Block, Cost, Quality, Scorer, Setting, Trial, Value
+from ldmopt.errors import GenerationError
 from ldmopt.knob import Choice, Context, Domain, Number, Space, build_space
 from ldmopt.model import describe
+from ldmopt.scorers.exam import Similarity
 from ldmopt.study.bench import Bench
 from ldmopt.study.folder import RunFolder, write
+from ldmopt.study.judging import Judges
 from ldmopt.study.spec import StudySpec, prompts_of
 
 CONFIRM_SEEDS_FROM = 10_000
@@ -76,6 +77,7 @@ class Session:
         blocks: prompts with seeds that settings are compared on.
         held_out: further ones, that only recommended settings are measured on.
         state: for the progress display.
+        alignment: compares pictures with captions, or None.
     """
 
     spec: StudySpec
@@ -89,6 +91,12 @@ class Session:
     held_out: list[Block]
     report: Report
     state: State = field(default_factory=State)
+    alignment: Similarity | None = None
+
+    @property
+    def judges(self) -> Judges:
+        """What judges stored pictures."""
+        return Judges(self.folder, self.scorer, self.alignment)
 
     def tell(self, **changes: Any) -> None:
         """Update what the progress display shows."""
@@ -115,7 +123,14 @@ class Session:
         self, blocks: Sequence[Block], digests: Sequence[str], against: Sequence[str]
     ) -> Quality:
         """Return the win rate of stored pictures against others, block by block."""
-        return judge(self.scorer, self.folder, blocks, digests, against)
+        return self.judges.quality(blocks, digests, against)
+
+    def further(
+        self, setting: Setting, blocks: Sequence[Block], digests: Sequence[str]
+    ) -> dict[str, Any]:
+        """Return what else is said of pictures of a setting: alignment, cross-fitted wins."""
+        against = self.bench.pictures(self.space.default, blocks)
+        return self.judges.further(blocks, digests, against)
 
     def measure(self, setting: Setting) -> tuple[Cost, Quality, list[str]]:
         """Generate, time and judge a setting on the search blocks.
@@ -163,22 +178,9 @@ def _without(domain: Domain, dropped: set[Value]) -> Domain | None:
     return domain
 
 
-def judge(
-    scorer: Scorer, folder: RunFolder, blocks: Sequence[Block], digests: Sequence[str],
-    against: Sequence[str],
-) -> Quality:
-    """Return the win rate of stored pictures against those of the default, block by block."""
-    left = [folder.picture(digest, block) for digest, block in zip(digests, blocks, strict=True)]
-    right = [folder.picture(digest, block) for digest, block in zip(against, blocks, strict=True)]
-    wins = scorer.compare(left, right)
-    return win_rate([
-        BlockWin(block.prompt, block.seed, win.probability)
-        for block, win in zip(blocks, wins, strict=True)
-    ])
-
-
 def open_session(
-    spec: StudySpec, folder: RunFolder, scorer: Scorer, report: Report
+    spec: StudySpec, folder: RunFolder, scorer: Scorer, report: Report,
+    alignment: Similarity | None = None,
 ) -> Session:
     """Check the study against model and machine, then start the host.
 
@@ -193,7 +195,7 @@ def open_session(
             [Block(prompt, seed) for prompt in search for seed in range(spec.seeds)],
             [Block(prompt, CONFIRM_SEEDS_FROM + seed)
              for prompt in confirm for seed in range(spec.seeds)],
-            report,
+            report, alignment=alignment,
         )
         session.bench = Bench(host, folder, space, session.on_picture)
         write_environment(session, space.context.model.digest())
@@ -256,15 +258,3 @@ def write_environment(session: Session, model_digest: str) -> None:
         **session.facts,
     }
     write(session.folder.environment, (json.dumps(facts, indent=1) + "\n").encode())
-
-
-def check_scorer(frozen: Mapping[str, Any], scorer: Scorer) -> None:
-    """Hold the scorer against the generation's.
-
-    Raises:
-        UserError: it is another one.
-    """
-    was, now = frozen["scorer"].get("digest"), scorer.identity.get("digest")
-    if was != now:
-        raise UserError(f"this generation was judged by scorer {was}, but the one at hand is "
-                        f"{now}; judge all pictures anew with: ldmopt rescore RUN")

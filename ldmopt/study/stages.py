@@ -20,10 +20,12 @@ from ldmopt.rulebook import Rulebook
 from ldmopt.search import asking_order, distribution, make_sampler, suggest
 from ldmopt.study import records
 from ldmopt.study.equivalence import Finding, probe
+from ldmopt.study.exam import sit_exam
 from ldmopt.study.folder import RunFolder, write
+from ldmopt.study.judging import check_judges
 from ldmopt.study.output import read_evidence, write_outputs
-from ldmopt.study.scoring import load_scorer
-from ldmopt.study.session import Report, Session, check_scorer, open_session
+from ldmopt.study.scoring import load_alignment, load_scorer
+from ldmopt.study.session import Report, Session, open_session
 from ldmopt.study.spec import StudySpec, parse_spec, read_spec
 
 CONFIRMED_SETTINGS = 6
@@ -138,7 +140,8 @@ def _run(spec: StudySpec, folder: RunFolder, report: Report) -> Rulebook:
     records.forget_unfinished(storage, spec.name)
     numbers = records.generations(storage, spec.name)
     fitted = len(numbers) > 1 and (folder.regressor / "regressor.json").is_file()
-    session = open_session(spec, folder, load_scorer(spec, folder, fitted), report)
+    scorer, alignment = load_scorer(spec, folder, fitted), load_alignment(spec)
+    session = open_session(spec, folder, scorer, report, alignment)
     try:
         session.state.trials_wanted = spec.budget.trials
         session.state.budget_seconds = spec.budget.device_seconds
@@ -149,7 +152,8 @@ def _run(spec: StudySpec, folder: RunFolder, report: Report) -> Rulebook:
         done = len(records.open_generation(storage, spec.name, number).get_trials(deepcopy=False))
         sampler = make_sampler(spec.search, spec.seed + done)
         work = Work(session, records.open_generation(storage, spec.name, number, sampler))
-        check_scorer(work.frozen, session.scorer)
+        session.alignment = check_judges(work.frozen, session.scorer, session.alignment)
+        _examine_older(work)
         dropped = [(knob, value) for knob, value in work.frozen["dropped"]]
         session.freeze(frozenset(work.frozen["picture_knobs"]), dropped)
         tell_failures(work)
@@ -164,10 +168,10 @@ def _run(spec: StudySpec, folder: RunFolder, report: Report) -> Rulebook:
 
 
 def begin(session: Session, storage: optuna.storages.RDBStorage) -> None:
-    """Measure the default, test which knobs change the picture, freeze the first generation.
+    """Measure the default, examine the scorers, test which knobs change the picture, freeze.
 
     Raises:
-        UserError: the default gives no usable picture.
+        UserError: the default gives no usable picture, or the scorer fails its exam.
     """
     default = session.space.default
     session.tell(stage="default", doing=str(default))
@@ -176,6 +180,10 @@ def begin(session: Session, storage: optuna.storages.RDBStorage) -> None:
     except GenerationError as error:
         raise UserError(f"the default setting ({default}) gives no picture: {error}; change "
                         f"[default] (the libraries' output is in {session.folder.log})") from error
+    exam = sit_exam(session.judges, session.spec, session.blocks, pictures)
+    if not exam.alignment_passed:
+        session.note(exam.alignment_refusal)
+        session.alignment = None
     session.tell(stage="probe", doing="")
     found = probe(session)
     changing = {item.knob for item in found if item.changes_picture}
@@ -190,14 +198,29 @@ def begin(session: Session, storage: optuna.storages.RDBStorage) -> None:
         "blocks": [[block.prompt, block.seed] for block in session.blocks],
         "held_out": [[block.prompt, block.seed] for block in session.held_out],
         "scorer": dict(session.scorer.identity),
+        "alignment": None if session.alignment is None else dict(session.alignment.identity),
+        "exam": exam.data,
     })
+    further = session.further(default, session.blocks, pictures)
     values = [quality.win_rate, cost.seconds, float(cost.peak_memory_bytes or 0)]
     study.add_trial(optuna.create_trial(
         values=values,
         **_parameters(session, default),
-        user_attrs=records.attributes(default, cost, quality, pictures, session.scorer.identity),
-        constraints=records.constraints(cost, session.spec),
+        user_attrs=records.attributes(default, cost, quality, pictures, session.scorer.identity,
+                                      **further),
+        constraints=records.constraints(cost, session.spec, further["aligned"]),
     ))
+
+
+def _examine_older(work: Work) -> None:
+    """Examine the scorer of a generation that was begun before there were exams.
+
+    Raises:
+        UserError: it fails.
+    """
+    session, trials = work.session, records.finished(work.study)
+    if "exam" not in work.frozen and trials and trials[0].pictures:
+        sit_exam(session.judges, session.spec, session.blocks, trials[0].pictures)
 
 
 def tell_failures(work: Work) -> None:
@@ -302,8 +325,9 @@ def try_setting(
         values = _worst(session)
     else:
         identity = session.scorer.identity
-        found = records.attributes(setting, cost, quality, pictures, identity)
-        limits = records.constraints(cost, session.spec)
+        further = session.further(setting, session.blocks, pictures)
+        found = records.attributes(setting, cost, quality, pictures, identity, **further)
+        limits = records.constraints(cost, session.spec, further["aligned"])
         values = [quality.win_rate, cost.seconds, float(cost.peak_memory_bytes or 0)]
     for name, value in limits.items():
         trial.set_constraint(name, value)
@@ -361,4 +385,5 @@ def confirmed(session: Session, setting: Setting) -> Confirmation:
     cost = session.bench.cost(setting, session.held_out)
     calls = session.bench.costs(setting, session.held_out)
     seconds = median_interval([call.seconds for call in calls])
-    return Confirmation(setting, cost, seconds.low, seconds.high, quality, tuple(pictures))
+    return Confirmation(setting, cost, seconds.low, seconds.high, quality, tuple(pictures),
+                        **session.further(setting, session.held_out, pictures))

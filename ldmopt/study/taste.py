@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from ldmopt.labels import Imported, LabelStore, export_csv, import_csv
 from ldmopt.rulebook import Rulebook
 from ldmopt.scorers import Regressor, default, fit
 from ldmopt.study import records
+from ldmopt.study.exam import sit_exam
 from ldmopt.study.folder import RunFolder
+from ldmopt.study.judging import Judges
 from ldmopt.study.output import read_evidence, read_run, write_outputs
-from ldmopt.study.scoring import load_scorer
-from ldmopt.study.session import judge
+from ldmopt.study.scoring import load_alignment, load_scorer
 from ldmopt.study.spec import StudySpec
 
 
@@ -82,34 +84,51 @@ def rescore(run: str | Path) -> Rulebook:
     """Judge all stored pictures by the run's fitted regressor, as a new generation.
 
     Raises:
-        UserError: no run folder, or nothing was fitted.
+        UserError: no run folder, nothing was fitted, or what was fitted fails its exam: then no
+            generation is made.
     """
     folder, spec, study = read_run(run)
     if not (folder.regressor / "regressor.json").is_file():
         raise UserError(f"run {str(folder.path)!r} has no fitted regressor; make one with: "
                         f"ldmopt fit {folder.path}")
     with folder.lock(), records.storage_errors(folder):
-        judged = _Judged(folder, study.user_attrs[records.FROZEN],
-                         load_scorer(spec, folder, fitted=True))
+        judges = Judges(folder, load_scorer(spec, folder, fitted=True), load_alignment(spec))
+        judged = _Judged(judges, spec, study.user_attrs[records.FROZEN])
         newest = _next_generation(folder, spec, study, judged)
         return write_outputs(folder, newest, read_evidence(folder, spec, newest))
 
 
 class _Judged:
-    """Judges stored pictures by one scorer, against the default's."""
+    """Judges stored pictures anew, against the default's."""
 
-    def __init__(self, folder: RunFolder, frozen: Mapping[str, Any], scorer: Any) -> None:
-        self.folder = folder
-        self.scorer = scorer
+    def __init__(self, judges: Judges, spec: StudySpec, frozen: Mapping[str, Any]) -> None:
+        self.judges = judges
+        self.spec = spec
         self.blocks = [Block(*row) for row in frozen["blocks"]]
         self.held_out = [Block(*row) for row in frozen["held_out"]]
+
+    def examined(self, against: list[str]) -> dict[str, Any]:
+        """Return what the new generation freezes of its judges, once they passed their exam."""
+        judges = self.judges
+        exam = sit_exam(judges, self.spec, self.blocks, against)
+        if not exam.alignment_passed:
+            self.judges = replace(judges, alignment=None)
+        found = self.judges.alignment
+        return {"scorer": dict(judges.scorer.identity), "exam": exam.data,
+                "alignment": None if found is None else dict(found.identity)}
 
     def trial(self, trial: FrozenTrial, against: list[str]) -> FrozenTrial:
         attributes = dict(trial.user_attrs)
         values = list(trial.values)
         if "quality" in attributes:
-            quality = judge(self.scorer, self.folder, self.blocks, attributes["pictures"], against)
-            attributes |= {"quality": quality.to_dict(), "scorer": dict(self.scorer.identity)}
+            shown = attributes["pictures"]
+            quality = self.judges.quality(self.blocks, shown, against)
+            further = self.judges.further(self.blocks, shown, against)
+            for name in ("alignment", "cross_fitted"):
+                attributes.pop(name, None)
+            attributes |= {"quality": quality.to_dict(),
+                           "scorer": dict(self.judges.scorer.identity),
+                           **records.further_attributes(**further)}
             values[0] = quality.win_rate
         return optuna.create_trial(
             values=values, params=trial.params, distributions=trial.distributions,
@@ -117,20 +136,21 @@ class _Judged:
         )
 
     def confirmation(self, item: Confirmation, against: tuple[str, ...]) -> dict[str, Any]:
-        quality = judge(self.scorer, self.folder, self.held_out, item.pictures, against)
-        return {**records.confirmation_to_dict(item), "quality": quality.to_dict()}
+        quality = self.judges.quality(self.held_out, item.pictures, against)
+        further = self.judges.further(self.held_out, item.pictures, against)
+        return records.confirmation_to_dict(replace(item, quality=quality, **further))
 
 
 def _next_generation(
     folder: RunFolder, spec: StudySpec, study: optuna.Study, judged: _Judged
 ) -> optuna.Study:
-    frozen = {**study.user_attrs[records.FROZEN], "scorer": dict(judged.scorer.identity)}
     storage = records.open_storage(folder, spec)
     number = records.generations(storage, spec.name)[-1] + 1
     trials = [trial for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
               if "setting" in trial.user_attrs]
     confirmations = records.read_confirmations(study)
     against = list(trials[0].user_attrs["pictures"])
+    frozen = {**study.user_attrs[records.FROZEN], **judged.examined(against)}
     rejudged = [judged.trial(trial, against) for trial in trials]
     default = Setting(frozen["default"])
     rows = [judged.confirmation(item, confirmations[default].pictures)
