@@ -13,6 +13,7 @@ from typing import Any
 from ldmopt import forecast
 from ldmopt.knob import Choice, Fitting, Number, Space, refused
 from ldmopt.study import equivalence
+from ldmopt.study.scoring import check_scorers
 from ldmopt.study.session import early_space, open_host
 from ldmopt.study.spec import StudySpec, prompts_of, read_spec
 from ldmopt.study.stages import CONFIRMED_SETTINGS, LARGEST_RESERVE
@@ -33,10 +34,11 @@ def plan(study: StudySpec | str | Path, *, probe: bool = True) -> dict[str, Any]
         ``values``; ``dropped`` with reasons; ``pictures``; ``budget``; ``caps``; ``forecast``.
 
     Raises:
-        UserError: the study, model or machine cannot be used.
+        UserError: the study, model, scorer or machine cannot be used.
     """
     spec = study if isinstance(study, StudySpec) else read_spec(study)
     search, confirm = prompts_of(spec)
+    check_scorers(spec)
     space = early_space(spec)
     model = space.context.model
     cases = list(equivalence.cases(space))

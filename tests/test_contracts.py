@@ -50,3 +50,30 @@ def test_cost_and_quality_survive_json():
     assert Cost.from_dict({**cost.to_dict(), "of_a_later_version": 1}) == cost
     quality = Quality(0.6, 0.5, 0.7, (BlockWin("a", 1, 0.6),))
     assert Quality.from_dict(json.loads(json.dumps(quality.to_dict()))) == quality
+
+
+def test_a_stored_picture_is_read_when_its_pixels_are_asked_for():
+    block, loads = Block("a", 0), []
+    made = Picture(np.full((2, 3, 3), 9, np.uint8), block, b"file")
+
+    def load():
+        loads.append(1)
+        return made
+
+    stored = Picture.stored(made.digest, block, load)
+    assert (stored.digest, stored.block) == (made.digest, block)
+    assert made.digest[:12] in repr(stored) and not loads
+    assert np.array_equal(stored.pixels, made.pixels) and stored.png == b"file"
+    assert stored.size == made.size == (3, 2)
+    assert loads
+
+
+def test_pictures_cannot_be_changed():
+    mine = np.zeros((2, 3, 3), np.uint8)
+    picture = Picture(mine, Block("a", 0))
+    for name in ("pixels", "block", "png", "digest", "anything"):
+        with pytest.raises(AttributeError):
+            setattr(picture, name, None)
+    with pytest.raises(ValueError, match="read-only"):
+        picture.pixels[0, 0, 0] = 1
+    assert mine.flags.writeable

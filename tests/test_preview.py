@@ -187,3 +187,13 @@ def test_the_command_prints_lines_or_json(study):
     assert "device minutes" in result.stdout and "fits" in result.stdout
     result = CliRunner().invoke(app, ["plan", str(study()), "--json"])
     assert json.loads(result.stdout)["forecast"]["device_minutes"]["total"] > 0
+
+
+@pytest.mark.parametrize(("key", "words"), [
+    ('encoder = "no-one/nothing"', "hf download no-one/nothing"),
+    ('regressor = "gone"', "folder 'gone' does not exist"),
+    ('alignment = "./gone"', "folder './gone' does not exist"),
+])
+def test_a_judge_that_is_not_there_is_told_before_any_device_second(study, key, words):
+    with pytest.raises(ldmopt.UserError, match=words):
+        ldmopt.plan(study(('encoder = "standin"', key)))

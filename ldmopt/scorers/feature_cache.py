@@ -31,7 +31,7 @@ create table if not exists features (
     encoder text not null, picture text not null, used integer not null,
     checksum blob not null, row blob not null,
     primary key (encoder, picture)
-) without rowid
+)
 """
 
 
@@ -114,8 +114,7 @@ class FeatureCache:
                 "delete from features where (encoder, picture) in (select encoder, picture "
                 "from features order by used, encoder, picture limit ?)", (count - kept,),
             )
-        # In few pages at a time the file would stay as large as it ever was.
-        database.execute("vacuum")
+        # The pages that are free now are filled first, so the file grows no further.
 
     @staticmethod
     def _held(database: sqlite3.Connection) -> int:

@@ -57,6 +57,16 @@ def load_alignment(spec: StudySpec) -> Alignment | None:
     return found
 
 
+def check_scorers(spec: StudySpec) -> None:
+    """Find everything that a new run of a study would be judged by; no network is loaded.
+
+    Raises:
+        UserError: something is not there or does not fit.
+    """
+    load_scorer(spec, RunFolder("."), fitted=False)
+    load_alignment(spec)
+
+
 def find_regressor(name: str) -> Path:
     """Return the folder of a fitted regressor.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import clips
 import numpy as np
 import pytest
 
@@ -45,3 +46,15 @@ def small(table: train.Table) -> Regressor:
 def pictures_of(pixels: list[Pixels], prompt: str = "a tree") -> list[Picture]:
     """Wrap pixels as pictures of one prompt."""
     return [Picture(part, Block(prompt, seed)) for seed, part in enumerate(pixels)]
+
+
+@pytest.fixture(scope="session")
+def tower(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give the folder of a CLIP image tower with random weights."""
+    return clips.save_clip(tmp_path_factory.mktemp("tower"))
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give the folder of a whole CLIP with random weights."""
+    return clips.save_clip(tmp_path_factory.mktemp("whole"), whole=True)
