@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ldmopt.contracts import Block, Cost, Picture, Preference, Quality, Score, Setting
     from ldmopt.errors import GenerationError, LdmoptError, UserError
     from ldmopt.knob import Context, Knob, Space, Stage, build_space
+    from ldmopt.labeling.serve import label
     from ldmopt.linting import lint
     from ldmopt.preview import plan
     from ldmopt.rulebook import Recommendation, Rulebook
@@ -33,7 +34,7 @@ _HOMES = {
     "Score": "contracts", "Setting": "contracts", "Space": "knob", "Stage": "knob",
     "StudySpec": "study.spec", "UserError": "errors", "build_space": "knob",
     "distill": "study.output:distill_run", "doctor": "checkup", "fit": "study.taste:fit_run",
-    "generate": "apply", "labels_export": "study.taste",
+    "generate": "apply", "label": "labeling.serve", "labels_export": "study.taste",
     "labels_import": "study.taste", "lint": "linting", "plan": "preview", "read_setting": "apply",
     "read_spec": "study.spec", "rescore": "study.taste", "run": "study.stages",
     "write_picture": "apply",
@@ -43,8 +44,8 @@ __all__ = [
     "Block", "Context", "Cost", "GenerationError", "Knob", "LdmoptError", "Picture",
     "Preference", "Quality", "Recommendation", "Rulebook", "Score", "Setting", "Space", "Stage",
     "StudySpec", "UserError", "build_space", "distill", "doctor", "fit", "generate",
-    "labels_export", "labels_import", "lint", "plan", "read_setting", "read_spec", "rescore",
-    "run", "write_picture",
+    "label", "labels_export", "labels_import", "lint", "plan", "read_setting", "read_spec",
+    "rescore", "run", "write_picture",
 ]
 
 

@@ -149,6 +149,30 @@ def generate(
     typer.echo(str(output))
 
 
+@app.command()
+def label(
+    run: Run,
+    host: Annotated[str, typer.Option(
+        help="Address to listen on; any but loopback asks visitors for the token."
+    )] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(
+        min=0, max=65535, help="TCP port; the run's own by default, 0 for any free one."
+    )] = None,
+    token: Annotated[str | None, typer.Option(
+        help="What visitors must know; made where it is needed and not given."
+    )] = None,
+    wanted: Annotated[int, typer.Option(min=1, help="Answers hoped for from each rater.")] = 100,
+    browser: Annotated[bool, typer.Option(
+        "--browser/--no-browser", help="Open the page in this machine's browser."
+    )] = True,
+) -> None:
+    """Serve the page on which people say which pictures are better."""
+    from ldmopt import label as serve
+
+    serve(run, host=host, port=port, token=token, wanted=wanted, browser=browser,
+          report=typer.echo)
+
+
 @labels.command("import")
 def labels_import(
     run: Run, file: Annotated[Path, typer.Argument(help="CSV, one row a rating or a pair.")],
