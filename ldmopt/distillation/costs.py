@@ -124,13 +124,17 @@ class AdditiveModel:
         residuals = logs - self.matrix @ (self.inverse @ logs)
         spread = math.sqrt(float(residuals @ residuals) / max(1, self.freedom))
         self.deviation = max(spread, LEAST_DEVIATION)
+        self._beside: dict[tuple[str, object], list[Setting]] = {}
+        for setting in settings:
+            for knob, value in setting.items():
+                self._beside.setdefault((knob, value_key(value)), []).append(setting)
 
     def ratio(self, knob: str, start: Value, end: Value) -> Ratio | None:
         """Return the ratio of two values, or None where the settings cannot tell it."""
         base = next((s for s in self.settings if knob in s), None)
         if base is None:
             return None
-        ends = self.design([_with(self.settings, base, knob, value) for value in (start, end)])
+        ends = self.design([self._with(base, knob, value) for value in (start, end)])
         weights = ends[1] - ends[0]
         spread = weights @ self.inverse
         if not np.allclose(spread @ self.matrix, weights, atol=1e-7):
@@ -140,17 +144,15 @@ class AdditiveModel:
         p = 2 * student_tail(abs(mean) / error, self.freedom) if error > 0 else 1.0
         return Ratio(math.exp(mean), min(1.0, p), 0)
 
-
-def _with(settings: Sequence[Setting], base: Setting, knob: str, value: Value) -> Setting:
-    """Return a setting with another value, and with the knobs that act beside that value."""
-    key = value_key(value)
-    beside = [s for s in settings if knob in s and value_key(s[knob]) == key]
-    if not beside:
-        return base.replace({knob: value})
-    acting = {name for name in base if any(name in s for s in beside)}
-    always = [name for name in beside[0] if all(name in s for s in beside)]
-    added = {name: beside[0][name] for name in always if name not in base}
-    return base.only(acting).replace({**added, knob: value})
+    def _with(self, base: Setting, knob: str, value: Value) -> Setting:
+        """Return a setting with another value, and with the knobs that act beside that value."""
+        beside = self._beside.get((knob, value_key(value)))
+        if not beside:
+            return base.replace({knob: value})
+        acting = {name for name in base if any(name in s for s in beside)}
+        always = [name for name in beside[0] if all(name in s for s in beside)]
+        added = {name: beside[0][name] for name in always if name not in base}
+        return base.only(acting).replace({**added, knob: value})
 
 
 class Design:

@@ -184,7 +184,12 @@ def find(name: str, key: str, *, whole: bool = False) -> Clip:
         raise UserError(f"{where} has no preprocessor_config.json, so how pictures are put before "
                         "it is unknown; save the model's image processor beside it")
     files, variant = weights.find(folder, where)
-    return Clip(name, folder, kind, both, tuple(files), variant)
+    # Other programs' weights may lie beside those that transformers loads.
+    own = tuple(path for path in files if path.name.startswith("model"))
+    if not own:
+        raise UserError(f"{where} has {files[0].name} but no model.safetensors, which transformers "
+                        "loads; fetch the whole repository, or save it with save_pretrained")
+    return Clip(name, folder, kind, both, own, variant)
 
 
 def _locate(name: str, key: str) -> Path:

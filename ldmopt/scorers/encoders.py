@@ -15,6 +15,7 @@ A regressor belongs to the encoder it was trained with and refuses another one.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
@@ -250,9 +251,14 @@ class Cached:
         self.limit = limit
         self._disk = disk
         self._known: OrderedDict[str, Features] = OrderedDict()
+        self._lock = threading.RLock()
 
     def features(self, pictures: Sequence[Picture]) -> Features:
-        """Return `(n, columns)` features; each picture is encoded once."""
+        """Return `(n, columns)` features; each picture is encoded once, by one thread."""
+        with self._lock:
+            return self._features(pictures)
+
+    def _features(self, pictures: Sequence[Picture]) -> Features:
         wanted = {picture.digest: picture for picture in pictures}
         self._recall(wanted)
         new = [digest for digest in wanted if digest not in self._known]
@@ -272,9 +278,10 @@ class Cached:
 
     def judgeable(self, pictures: Sequence[Picture]) -> list[bool]:
         """Tell of each picture whether it is large enough; those with features are not opened."""
-        self._recall({picture.digest: picture for picture in pictures})
-        return [picture.digest in self._known or min(picture.size) >= SMALLEST_SIDE
-                for picture in pictures]
+        with self._lock:
+            self._recall({picture.digest: picture for picture in pictures})
+            return [picture.digest in self._known or min(picture.size) >= SMALLEST_SIDE
+                    for picture in pictures]
 
     def _recall(self, wanted: Mapping[str, Picture]) -> None:
         if self._disk is not None:

@@ -26,7 +26,11 @@ def pooled(plane: Array, side: int) -> Array:
 
 
 def repetition(batch: Array, luma: Array) -> Columns:
-    """Doubled things: autocorrelation away from zero, halves and thirds against each other."""
+    """Doubled things: autocorrelation away from zero, halves against each other and mirrored.
+
+    The autocorrelation is the inverse transform of the power spectrum (Wiener-Khinchin), padded so
+    that it does not wrap around.
+    """
     columns: Columns = {}
     count = len(luma)
     detail = luma - _blurred(luma, 9)
@@ -72,7 +76,10 @@ def _blurred(plane: Array, side: int) -> Array:
 
 
 def blobs(batch: Array, luma: Array) -> Columns:
-    """Round bright things in the upper part (suns, moons): the strongest and the runners-up."""
+    """Round bright things in the upper part (suns, moons): the strongest and the runners-up.
+
+    Boxes against the larger boxes around them, as in CenSurE (Agrawal, Konolige and Blas 2008).
+    """
     columns: Columns = {}
     warm = np.maximum(batch[..., 0], batch[..., 1])
     for name, plane in (("bright", luma), ("warm", warm)):
@@ -103,7 +110,11 @@ def _peaks(response: Array, wanted: int, apart: int) -> NDArray[Any]:
 
 
 def pyramid(batch: Array, luma: Array) -> Columns:
-    """Detail by scale at the standard size: energy of each Haar level and its sparsity."""
+    """Detail by scale at the standard size: what is lost by halving it, level by level.
+
+    Mean and sparsity of the detail of a Haar pyramid (Mallat 1989); Datta et al. (2006) measure
+    texture likewise, with Daubechies' wavelets.
+    """
     columns: Columns = {}
     plane = luma
     for level in range(4):

@@ -5,7 +5,9 @@ a decoder draws edges equally soft whatever the size; everything about the whole
 blobs, layout) is taken at a standard 64 x 64. Nothing tells the size itself.
 
 Each group is a function from a batch `(n, height, width, 3)` in 0..1 to columns `(n, k)`, with
-its names; `statistics` puts them together.
+its names; `statistics` puts them together. Each names the source of what follows one; what names
+none (quantiles, shares, ratios) is plain counting. Constants that keep a division or a logarithm
+finite are ldmopt's own everywhere.
 """
 
 from __future__ import annotations
@@ -81,7 +83,11 @@ def _columns(batch: Array) -> Columns:
 
 
 def _tone(batch: Array, luma: Array) -> Columns:
-    """Contrast and clipping: moments and quantiles of luma, share of channels at the ends."""
+    """Contrast and clipping: quantiles and deviation of luma, share of channels at the ends.
+
+    Luma is that of ITU-R BT.601, of the encoded values. The deviation is RMS contrast (Peli 1990,
+    Journal of the Optical Society of America A 7).
+    """
     count = len(luma)
     flat = luma.reshape(count, -1)
     marks = (1, 10, 25, 50, 75, 90, 99)
@@ -99,7 +105,14 @@ def _tone(batch: Array, luma: Array) -> Columns:
 
 
 def _colour(batch: Array, luma: Array) -> Columns:
-    """Saturation and colourfulness (Hasler and Suesstrunk 2003), opponent axes, palette."""
+    """Saturation and colourfulness, opponent axes, palette.
+
+    ``colourfulness`` is M3 of Hasler and Suesstrunk (2003, "Measuring colourfulness in natural
+    images"), on their axes red - green and (red + green) / 2 - blue; means and deviations of these
+    axes are given too. Chroma and saturation are those of HSV (Smith 1978, "Color gamut transform
+    pairs"); mean saturation is feature 3 of Datta et al. (2006, "Studying aesthetics in
+    photographic images using a computational approach").
+    """
     count = len(batch)
     flat = batch.reshape(count, -1, 3)
     top, bottom = flat.max(axis=2), flat.min(axis=2)
@@ -130,7 +143,12 @@ def _colour(batch: Array, luma: Array) -> Columns:
 
 
 def _palette(flat: Array) -> Columns:
-    """How many colours carry the picture: entropy of a 6-level palette, share of the top few."""
+    """How many colours carry the picture: entropy of a 6-level palette, share of the top few.
+
+    ``level_gaps`` and ``level_peak`` look for the empty and the crowded levels that stretched or
+    squeezed contrast leaves in a histogram (Stamm and Liu 2010, IEEE Transactions on Information
+    Forensics and Security 5), by simple counts instead of their spectral test.
+    """
     count, pixels = flat.shape[:2]
     levels = np.minimum((flat * 6).astype(np.int64), 5)
     codes = (levels[..., 0] * 36 + levels[..., 1] * 6 + levels[..., 2]) + (
@@ -153,7 +171,11 @@ def _palette(flat: Array) -> Columns:
 
 
 def _edges(batch: Array, luma: Array) -> Columns:
-    """Gradients: strength, sparsity, flat share, coherence of direction; of luma and chroma."""
+    """Sharpness: strength, sparsity, flat share and direction of gradients, of luma and chroma.
+
+    Mean gradients are a measure of focus (compared with others by Pertuz, Puig and Garcia 2013,
+    Pattern Recognition 46); here they are plain differences of neighbours.
+    """
     columns: Columns = {}
     opponent = batch[..., 0] - 0.5 * (batch[..., 1] + batch[..., 2])
     for name, plane in (("luma", luma), ("chroma", opponent)):
@@ -176,7 +198,10 @@ def _edges(batch: Array, luma: Array) -> Columns:
 
 
 def _coherence(dx: Array, dy: Array) -> NDArray[Any]:
-    """Energy-weighted coherence of the structure tensor over 4 x 4 windows (Bigun 1987)."""
+    """Energy-weighted coherence of the structure tensor over 4 x 4 windows.
+
+    Bigun and Granlund (1987), "Optimal orientation detection of linear symmetry".
+    """
     xx, yy, xy = layout.pooled(dx * dx, 4), layout.pooled(dy * dy, 4), layout.pooled(dx * dy, 4)
     energy = xx + yy
     length = np.sqrt((xx - yy) ** 2 + 4 * xy * xy)
@@ -184,7 +209,11 @@ def _coherence(dx: Array, dy: Array) -> NDArray[Any]:
 
 
 def _noise(batch: Array, luma: Array) -> Columns:
-    """Noise of luma and chroma (Immerkaer 1996) and its share where the picture is flat."""
+    """Noise of luma and chroma, and how little of it there is where the picture is flattest.
+
+    The mean is that of Immerkaer's mask (1996, "Fast noise variance estimation"), unscaled; the
+    quantiles are of its means over 4 x 4 windows.
+    """
     columns: Columns = {}
     planes = {
         "luma": luma,
@@ -204,7 +233,11 @@ def _noise(batch: Array, luma: Array) -> Columns:
 
 
 def _normalised(batch: Array, luma: Array) -> Columns:
-    """Contrast-normalised luma and the products of its neighbours (BRISQUE, Mittal 2012)."""
+    """Contrast-normalised luma and the products of its neighbours.
+
+    The coefficients of BRISQUE (Mittal, Moorthy and Bovik 2012), in windows of 5 x 5 equal weights
+    instead of a Gaussian, described by moments instead of fitted distributions.
+    """
     mean = _box(luma)
     deviation = np.sqrt(np.maximum(_box(luma * luma) - mean * mean, 0.0))
     inner = luma[:, 2:-2, 2:-2]
@@ -233,7 +266,11 @@ def _box(plane: Array) -> Array:
 
 
 def _spectrum(batch: Array, luma: Array) -> Columns:
-    """Power by distance from zero frequency (in shares of Nyquist), slope, and direction."""
+    """Power by distance from zero frequency (in shares of Nyquist), its slope and bend.
+
+    Natural pictures fall off along a line in logarithms (Field 1987, "Relations between the
+    statistics of natural images and the response properties of cortical cells").
+    """
     columns: Columns = {}
     height, width = luma.shape[1:]
     window = (np.hanning(height)[:, None] * np.hanning(width)[None]).astype(np.float32)
@@ -265,7 +302,13 @@ def _spectrum(batch: Array, luma: Array) -> Columns:
 
 
 def _blocks(batch: Array, luma: Array) -> Columns:
-    """Grids: steps at every 4th and 8th pixel against the others; variance of 8 x 8 blocks."""
+    """Grids: steps at every 2nd, 4th or 8th pixel against the others; deviation of 8 x 8 blocks.
+
+    Steps at block borders against those within are the blockiness of Wang, Sheikh and Bovik (2002,
+    "No-reference perceptual quality assessment of JPEG compressed images"), here as a ratio and at
+    the worst phase; finer grids are a decoder's (Odena, Dumoulin and Olah 2016, "Deconvolution and
+    checkerboard artifacts").
+    """
     columns: Columns = {}
     dx = np.abs(np.diff(luma, axis=2)).mean(axis=1)
     dy = np.abs(np.diff(luma, axis=1)).mean(axis=2)

@@ -1,6 +1,7 @@
 """CLIPs of the user's: what is found, what is refused, and what identifies them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import clips
@@ -50,6 +51,7 @@ def test_a_picture_of_three_rows_is_no_picture_of_three_channels(tower):
 def test_the_digest_is_of_the_files_that_count(tower, whole, tmp_path):
     copied = clips.copy(tower, tmp_path / "copied")
     (copied / "README.md").write_text("a card")
+    shutil.copy(copied / "model.safetensors", copied / "open_clip_model.safetensors")
     digest = clip.find(tower, "encoder").digest
     assert clip.find(str(copied), "encoder").digest == digest
     weights = load_file(copied / "model.safetensors")
@@ -85,6 +87,10 @@ def _no_config(folder: Path) -> None:
     (folder / "config.json").unlink()
 
 
+def _of_another_program(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "open_clip_model.safetensors")
+
+
 def _no_json(folder: Path) -> None:
     (folder / "config.json").write_text("{")
 
@@ -92,7 +98,7 @@ def _no_json(folder: Path) -> None:
 @pytest.mark.parametrize(("damage", "words"), [
     (_cut, "corrupt"), (_pickled, "no pickled weights"), (_other_model, "is a bert"),
     (_no_processor, "has no preprocessor_config.json"), (_no_config, "has no config.json"),
-    (_no_json, "not valid JSON"),
+    (_no_json, "not valid JSON"), (_of_another_program, "no model.safetensors"),
 ])
 def test_what_is_refused_before_anything_is_loaded(tower, tmp_path, damage, words):
     folder = clips.copy(tower, tmp_path / "damaged")

@@ -1,5 +1,7 @@
 """Encoders of any CLIP, and the two caches in front of them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import clips
 import numpy as np
 import pytest
@@ -127,3 +129,14 @@ def test_features_made_by_other_code_have_another_key(monkeypatch):
     encoders.made_by.cache_clear()
     assert encoders.made_by() != before
     encoders.made_by.cache_clear()
+
+
+def test_threads_share_one_cache(renders):
+    encoder = Counting()
+    cached = encoders.Cached(encoder, limit=5)
+    pictures = pictures_of(renders[:40])
+    wanted = Counting().encode(renders[:40])
+    with ThreadPoolExecutor(8) as pool:
+        tables = list(pool.map(lambda at: cached.features(pictures[at : at + 8]), [0, 8, 16] * 20))
+    for at, table in zip([0, 8, 16] * 20, tables, strict=True):
+        assert np.array_equal(table, wanted[at : at + 8])
