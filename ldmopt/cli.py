@@ -16,10 +16,12 @@ app = typer.Typer(
     name="ldmopt", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Find the settings of a latent diffusion model that are worth their seconds and memory.",
 )
-labels = typer.Typer(no_args_is_help=True, help="Bring human labels in and out of a run.")
+labels = typer.Typer(no_args_is_help=True, help="Bring human labels in and out.")
 app.add_typer(labels, name="labels")
 
 Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
+Folder = Annotated[Path, typer.Argument(help="A run, or a collection of rated pictures.",
+                                        metavar="RUN|FOLDER")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
@@ -175,29 +177,48 @@ def label(
 
 @labels.command("import")
 def labels_import(
-    run: Run, file: Annotated[Path, typer.Argument(help="CSV, one row a rating or a pair.")],
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(
+        help="CSV with the columns picture,rater,rating or left,right,rater,preferred.",
+        metavar="FILE.csv",
+    )],
     as_json: Json = False,
 ) -> None:
-    """Take labels from a CSV file."""
+    """Take labels from a CSV file: all of them, or none.
+
+    A new folder becomes a collection: picture files (PNG, JPEG, WebP) that the CSV names by path
+    are copied into it, and fit works on it as on a run.
+    """
     from dataclasses import asdict
 
     from ldmopt import labels_import as take
+    from ldmopt.display import imported_lines, share_bar
 
-    found = asdict(take(run, file))
+    with share_bar(_console(stderr=True), "importing labels") as progress:
+        found = take(folder, file, progress=progress)
     if as_json:
-        _print_json(found)
+        _print_json(asdict(found))
     else:
-        typer.echo(", ".join(f"{count} {name}" for name, count in found.items()))
+        typer.echo("\n".join(imported_lines(found)))
 
 
 @labels.command("export")
 def labels_export(
-    run: Run, file: Annotated[Path, typer.Argument(help="CSV to write.")],
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(help="CSV to write.", metavar="FILE.csv")],
+    kind: Annotated[str | None, typer.Option(
+        help="ratings (with keeps) or pairs; else FILE.csv and FILE.pairs.csv hold all."
+    )] = None,
+    as_json: Json = False,
 ) -> None:
-    """Write a run's labels to a CSV file."""
+    """Write the labels of a run or a collection to a CSV file."""
     from ldmopt import labels_export as give
 
-    typer.echo(f"{give(run, file)} labels in {file}")
+    count = give(folder, file, kind)
+    if as_json:
+        _print_json({"labels": count, "file": str(file)})
+    else:
+        typer.echo(f"{count} labels in {file}")
 
 
 @app.command()

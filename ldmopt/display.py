@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from ldmopt.contracts import Trial
 from ldmopt.exports._words import differing, telling
+from ldmopt.labels import Imported
 from ldmopt.study.session import Report, State
 
 FRONT_ROWS = 8
@@ -34,6 +36,34 @@ def progress(console: Console) -> Iterator[Report]:
             live.update(_panel(state))
 
         yield show
+
+
+@contextmanager
+def share_bar(console: Console, words: str) -> Iterator[Callable[[float], None]]:
+    """Show how far something long has come, on a terminal only; the yielded is told 0 to 1."""
+    bar = Progress(TextColumn(words), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+                   console=console, transient=True, disable=not console.is_terminal)
+    with bar:
+        task = bar.add_task(words, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+def imported_lines(done: Imported) -> list[str]:
+    """Return what an import of labels did, for people."""
+    parts = [f"{done.added} added"]
+    parts += [f"{count} {words}" for count, words in (
+        (done.corrected, "of them corrections"), (done.unchanged, "unchanged"),
+        (done.simulated, "by simulated raters"),
+        (done.pictures, "picture files taken in"),
+    ) if count]
+    lines = [f"labels: {', '.join(parts)}"]
+    if done.without_prompt:
+        lines.append(
+            f"{done.without_prompt} of the pictures have no prompt: they are compared with one"
+            " another whatever they show, and held-out figures leave out single pictures; a"
+            " prompt column in the CSV groups pictures, and leaves out whole prompts"
+        )
+    return lines
 
 
 class _Notes:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ldmopt.errors import UserError, did_you_mean
 from ldmopt.labels.csv_files import Progress, read_csv, write_csv
@@ -87,7 +87,7 @@ def take_in(store: LabelStore, labels: Labels) -> Imported:
 def export_csv(
     store: LabelStore,
     path: str | os.PathLike[str],
-    kind: Literal["ratings", "pairs"] | None = None,
+    kind: str | None = None,
 ) -> int:
     """Write the labels that count, and repeats, in the layouts that `import_csv` reads.
 

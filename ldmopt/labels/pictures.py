@@ -38,6 +38,7 @@ class Pictures:
         new: digest -> file, of pictures that were not known before; stays empty unless `take`.
         told: digest -> picture, of those whose prompt or seed the CSV added; stays empty unless
             `take`.
+        refused: the cell that meant no picture, if there was one.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Pictures:
         self._files: dict[str, str] = {}
         self.new: dict[str, Path] = {}
         self.told: dict[str, Found] = {}
+        self.refused: str | None = None
 
     def find(self, text: str) -> Found:
         """Return the picture that a cell means.
@@ -72,7 +74,11 @@ class Pictures:
         Raises:
             UserError: none, or more than one.
         """
-        digest = self._digest(text)
+        try:
+            digest = self._digest(text)
+        except UserError:
+            self.refused = text
+            raise
         if digest in self.told:
             return self.told[digest]
         given = self._known.get(digest)

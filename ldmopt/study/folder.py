@@ -12,8 +12,8 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class RunFolder:
         self.environment = self.path / "environment.json"
         self.equivalence = self.path / "equivalence.json"
         self.log = self.path / "host.log"
+        self._pictures = PictureFolder(self.path / "pictures")
 
     def exists(self) -> bool:
         """Tell whether a study was begun here."""
@@ -66,32 +67,18 @@ class RunFolder:
             probe.write_bytes(b"")
             probe.unlink()
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Hold the folder for this process; the system lets go when the process ends.
 
         Raises:
             UserError: another process holds it.
         """
-        path = self.path / "run.lock"
-        with writing(self.path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                holder = path.read_text(encoding="utf-8") or "another process"
-                raise UserError(f"run folder {str(self.path)!r} is in use by {holder}; "
-                                "wait for it, or give another --out") from error
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
-            yield
-        finally:
-            os.close(descriptor)
+        return held(self.path / "run.lock", f"run folder {str(self.path)!r}",
+                    "wait for it, or give another --out")
 
     def picture_path(self, digest: str) -> Path:
         """Return where the picture of a digest is kept."""
-        return self.path / "pictures" / digest[:2] / f"{digest}.png"
+        return self._pictures.file(digest)
 
     def keep(self, picture: Picture) -> str:
         """Store a picture under its digest, which is returned; a picture that is there stays.
@@ -99,30 +86,26 @@ class RunFolder:
         Raises:
             UserError: the disk is full or the folder cannot be written.
         """
-        digest = picture.digest
-        path = self.picture_path(digest)
-        if not path.exists():
-            write(path, picture.png)
-        return digest
+        return self._pictures.keep(picture.digest, lambda: picture.png)
 
     def picture(self, digest: str, block: Block) -> Picture:
         """Return a stored picture, which is read when its pixels are asked for.
 
         Reading it raises a UserError where it is gone, damaged, or not the one its name says.
         """
-        return Picture.stored(digest, block, lambda: self._read_picture(digest, block))
+        return self._pictures.picture(digest, block)
 
-    def _read_picture(self, digest: str, block: Block) -> Picture:
-        path = self.picture_path(digest)
-        try:
-            picture = Picture.from_png(path.read_bytes(), block)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise UserError(f"picture {str(path)!r} cannot be read ({error}); "
-                            "restore it from a copy of the run folder") from error
-        if picture.digest != digest:
-            raise UserError(f"picture {str(path)!r} is not the one that its name says; "
-                            "restore it from a copy of the run folder")
-        return picture
+    def blocks(self) -> dict[str, Block]:
+        """Return the prompt and seed of every stored picture, by digest.
+
+        The journal may be growing meanwhile: a last line that is not whole is left out.
+
+        Raises:
+            UserError: a line inside is damaged, or a later ldmopt wrote the journal.
+        """
+        whole = self.journal.read_bytes() if self.journal.exists() else b""
+        return {line["digest"]: Block(line["prompt"], line["seed"])
+                for line in self._lines(whole[: whole.rfind(b"\n") + 1]) if "digest" in line}
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add one line to the journal.
@@ -154,6 +137,9 @@ class RunFolder:
         if len(complete) < len(whole):
             with self.journal.open("r+b") as file:
                 file.truncate(len(complete))
+        return self._lines(complete)
+
+    def _lines(self, complete: bytes) -> list[dict[str, Any]]:
         lines = []
         for number, text in enumerate(complete.splitlines(), start=1):
             try:
@@ -166,6 +152,75 @@ class RunFolder:
             raise UserError(f"{str(self.journal)!r} has schema_version {version}, this ldmopt "
                             f"reads {JOURNAL_VERSION}; use the version that wrote it")
         return lines[1:]
+
+
+class PictureFolder:
+    """PNG files under the digests of their pixels."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; nothing is made or read yet."""
+        self._path = path
+
+    def file(self, digest: str) -> Path:
+        """Return where the picture of a digest is kept."""
+        return self._path / digest[:2] / f"{digest}.png"
+
+    def keep(self, digest: str, png: Callable[[], bytes]) -> str:
+        """Store a picture under its digest, which is returned; a picture that is there stays.
+
+        Raises:
+            UserError: the disk is full or the folder cannot be written.
+        """
+        path = self.file(digest)
+        if not path.exists():
+            write(path, png())
+        return digest
+
+    def picture(self, digest: str, block: Block) -> Picture:
+        """Return a stored picture, which is read when its pixels are asked for.
+
+        Reading it raises a UserError where it is gone, damaged, or not the one its name says.
+        """
+        return Picture.stored(digest, block, lambda: self._read(digest, block))
+
+    def _read(self, digest: str, block: Block) -> Picture:
+        path = self.file(digest)
+        try:
+            picture = Picture.from_png(path.read_bytes(), block)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise UserError(f"picture {str(path)!r} cannot be read ({error}); "
+                            "restore it from a copy of the folder") from error
+        if picture.digest != digest:
+            raise UserError(f"picture {str(path)!r} is not the one that its name says; "
+                            "restore it from a copy of the folder")
+        return picture
+
+
+@contextmanager
+def held(path: Path, what: str, way_out: str) -> Iterator[None]:
+    """Hold a lock file for this process; the system lets go when the process ends.
+
+    Args:
+        path: the lock file, which is made if need be.
+        what: what it guards, for the message.
+        way_out: what to do when it is held.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with writing(path.parent):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = path.read_text(encoding="utf-8") or "another process"
+            raise UserError(f"{what} is in use by {holder}; {way_out}") from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _line(data: Mapping[str, Any]) -> bytes:

@@ -12,10 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ldmopt.contracts import Block, Confirmation, Picture, Setting
 from ldmopt.errors import UserError
-from ldmopt.labels import Imported, LabelStore, export_csv, import_csv
+from ldmopt.labels import LabelStore
 from ldmopt.rulebook import Rulebook
 from ldmopt.scorers import Regressor, default, fit
 from ldmopt.study import records
+from ldmopt.study.collection import Gallery, open_gallery
 from ldmopt.study.exam import sit_exam
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.judging import Judges
@@ -24,53 +25,23 @@ from ldmopt.study.scoring import load_alignment, load_scorer
 from ldmopt.study.spec import StudySpec
 
 
-def stored_blocks(folder: RunFolder) -> dict[str, Block]:
-    """Return the prompt and seed of every stored picture, by digest."""
-    return {
-        line["digest"]: Block(line["prompt"], line["seed"])
-        for line in folder.read_journal() if "digest" in line
-    }
-
-
-def labels_import(run: str | Path, path: str | Path) -> Imported:
-    """Take labels from a CSV file into a run.
-
-    Raises:
-        UserError: no run folder, or a row that cannot be used: then none is taken.
-    """
-    folder = RunFolder(run).require()
-    with LabelStore(folder.labels) as store:
-        return import_csv(store, path, stored_blocks(folder))
-
-
-def labels_export(run: str | Path, path: str | Path) -> int:
-    """Write a run's labels to a CSV file and return how many.
-
-    Raises:
-        UserError: no run folder, or the file cannot be written.
-    """
-    folder = RunFolder(run).require()
-    with LabelStore(folder.labels) as store:
-        return export_csv(store, path)
-
-
 def fit_run(run: str | Path) -> Regressor:
-    """Fold a run's labels into the regressor, and keep it in the run folder.
+    """Fold the labels of a run or a collection into the regressor, and keep it in the folder.
 
-    Finished trials are left as they are; `rescore` judges them anew. Pictures of the held-out
+    Finished trials are left as they are; `rescore` judges them anew. Pictures of a run's held-out
     prompts are left out, so that confirmations stay what they are.
 
     Raises:
-        UserError: no run folder, or no label.
+        UserError: neither a run nor a collection, or no label.
     """
-    folder, _, study = read_run(run)
-    held_out = {prompt for prompt, _ in study.user_attrs[records.FROZEN]["held_out"]}
+    folder = open_gallery(run)
+    held_out = _held_out(folder)
     with folder.lock(), LabelStore(folder.labels) as store:
         labels = store.current()
         if not labels:
-            raise UserError(f"run {str(folder.path)!r} has no labels; bring some with: "
+            raise UserError(f"{str(folder.path)!r} has no labels; bring some with: "
                             f"ldmopt labels import {folder.path} RATINGS.csv")
-        blocks = stored_blocks(folder)
+        blocks = folder.blocks()
         pictures: list[Picture] = [
             folder.picture(digest, blocks[digest]) for digest in sorted(labels.digests())
             if digest in blocks and blocks[digest].prompt not in held_out
@@ -78,6 +49,14 @@ def fit_run(run: str | Path) -> Regressor:
         regressor = fit(default(), pictures, labels)
         regressor.save(folder.regressor)
         return regressor
+
+
+def _held_out(folder: Gallery) -> set[str]:
+    """Return the prompts that no label may train on; a collection has none."""
+    if not isinstance(folder, RunFolder):
+        return set()
+    _, _, study = read_run(folder.path)
+    return {prompt for prompt, _ in study.user_attrs[records.FROZEN]["held_out"]}
 
 
 def rescore(run: str | Path) -> Rulebook:
