@@ -75,7 +75,7 @@ def open_gallery(path: str | Path) -> Gallery:
     if collection.exists():
         return collection
     raise UserError(
-        f"{str(path)!r} is neither a run (no study.toml) nor a collection (no collection.json);"
+        f"{str(path)!r} is no run folder (no study.toml) and no collection (no collection.json);"
         " make one with: ldmopt run STUDY.toml, or ldmopt labels import NEWFOLDER RATINGS.csv"
     )
 
@@ -204,8 +204,8 @@ class Collection:
         for item in self.path.iterdir():
             if item.name not in ours and not item.name.startswith("."):
                 raise UserError(
-                    f"{str(self.path)!r} is neither a run (no study.toml) nor a collection (no"
-                    f" collection.json), and holds {item.name!r}; give a run, or a new folder"
+                    f"{str(self.path)!r} is no run folder (no study.toml) and no collection (no"
+                    f" collection.json), but holds {item.name!r}; give a run, or a new folder"
                 )
 
     def _read(self, csv: Path, pictures: Pictures, progress: Progress) -> Labels:
@@ -215,8 +215,8 @@ class Collection:
             if self.exists() or pictures.refused is None or pictures.new:
                 raise
             raise UserError(
-                f"{str(self.path)!r} is neither a run nor a collection, and would become one only"
-                f" if the CSV named picture files ({error}); give the RUN that has these pictures,"
+                f"{str(self.path)!r} is no run folder and no collection, and would become a"
+                f" collection only if the CSV named picture files ({error}); give the RUN that has these pictures,"
                 " or name picture files by path for a new collection"
             ) from error
         if not self.exists() and not pictures.new:

@@ -182,7 +182,7 @@ def test_symlinks_are_followed(tmp_path):
 def test_a_wrong_folder_makes_no_collection(three, tmp_path, standin):
     where = tmp_path / "runs" / "typo"
     digests = rated(tmp_path / "digests.csv", ("a" * 64, "ann", 1, "p"))
-    with pytest.raises(UserError, match="neither a run nor a collection, .*row 2.*give the RUN "
+    with pytest.raises(UserError, match="is no run folder and no collection, .*row 2.*give the RUN "
                                         "that .* or name picture files by path"):
         ldmopt.labels_import(where, digests)
     with pytest.raises(UserError, match="row 2: there is no label"):
@@ -196,9 +196,9 @@ def test_a_wrong_folder_makes_no_collection(three, tmp_path, standin):
     with pytest.raises(UserError, match="holds 'letter.txt'; give a run, or a new folder"):
         ldmopt.labels_import(other, three)
     assert os.listdir(other) == ["letter.txt"]
-    with pytest.raises(UserError, match="neither a run .no study.toml. nor a collection"):
+    with pytest.raises(UserError, match="is no run folder .no study.toml. and no collection"):
         ldmopt.labels_export(where, tmp_path / "out.csv")
-    with pytest.raises(UserError, match="neither a run"):
+    with pytest.raises(UserError, match="is no run folder"):
         ldmopt.fit(where)
 
 
