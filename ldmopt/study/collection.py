@@ -216,8 +216,8 @@ class Collection:
                 raise
             raise UserError(
                 f"{str(self.path)!r} is no run folder and no collection, and would become a"
-                f" collection only if the CSV named picture files ({error}); give the RUN that has these pictures,"
-                " or name picture files by path for a new collection"
+                f" collection only if the CSV named picture files ({error}); give the RUN that"
+                " has these pictures, or name picture files by path for a new collection"
             ) from error
         if not self.exists() and not pictures.new:
             raise UserError(f"{csv}: row 2: there is no label, got nothing after the header;"
