@@ -42,6 +42,11 @@ def load_scorer(spec: StudySpec, folder: RunFolder, fitted: bool) -> Scorer:
     return default()
 
 
+def has_own(folder: RunFolder) -> bool:
+    """Tell whether a regressor was fitted in a run's folder."""
+    return (folder.regressor / "regressor.json").is_file()
+
+
 def load_alignment(spec: StudySpec) -> Alignment | None:
     """Return the alignment scorer of a study, or None where it has none.
 

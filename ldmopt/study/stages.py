@@ -24,7 +24,7 @@ from ldmopt.study.exam import sit_exam
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.judging import check_judges
 from ldmopt.study.output import read_evidence, write_outputs
-from ldmopt.study.scoring import load_alignment, load_scorer
+from ldmopt.study.scoring import has_own, load_alignment, load_scorer
 from ldmopt.study.session import Report, Session, open_session
 from ldmopt.study.spec import StudySpec, parse_spec, read_spec
 
@@ -139,7 +139,7 @@ def _run(spec: StudySpec, folder: RunFolder, report: Report) -> Rulebook:
     storage = records.open_storage(folder, spec)
     records.forget_unfinished(storage, spec.name)
     numbers = records.generations(storage, spec.name)
-    fitted = len(numbers) > 1 and (folder.regressor / "regressor.json").is_file()
+    fitted = len(numbers) > 1 and has_own(folder)
     scorer, alignment = load_scorer(spec, folder, fitted), load_alignment(spec)
     session = open_session(spec, folder, scorer, report, alignment)
     try:

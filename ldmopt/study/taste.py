@@ -21,7 +21,7 @@ from ldmopt.study.exam import sit_exam
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.judging import Judges
 from ldmopt.study.output import read_evidence, read_run, write_outputs
-from ldmopt.study.scoring import load_alignment, load_scorer
+from ldmopt.study.scoring import has_own, load_alignment, load_scorer
 from ldmopt.study.spec import StudySpec
 
 
@@ -60,18 +60,22 @@ def _held_out(folder: Gallery) -> set[str]:
 
 
 def rescore(run: str | Path) -> Rulebook:
-    """Judge all stored pictures by the run's fitted regressor, as a new generation.
+    """Judge all stored pictures anew, as a new generation, without making any.
+
+    By the regressor that was fitted in the run; without one, by the regressor or LAION's head that
+    the study names, whose file may be another one by now.
 
     Raises:
-        UserError: no run folder, nothing was fitted, or what was fitted fails its exam: then no
+        UserError: no run folder, nothing to judge by, or what there is fails its exam: then no
             generation is made.
     """
     folder, spec, study = read_run(run)
-    if not (folder.regressor / "regressor.json").is_file():
+    if not has_own(folder) and spec.scorer.regressor is None and spec.scorer.laion is None:
         raise UserError(f"run {str(folder.path)!r} has no fitted regressor; make one with: "
                         f"ldmopt fit {folder.path}")
     with folder.lock(), records.storage_errors(folder):
-        judges = Judges(folder, load_scorer(spec, folder, fitted=True), load_alignment(spec))
+        scorer = load_scorer(spec, folder, fitted=has_own(folder))
+        judges = Judges(folder, scorer, load_alignment(spec))
         judged = _Judged(judges, spec, study.user_attrs[records.FROZEN])
         newest = _next_generation(folder, spec, study, judged)
         return write_outputs(folder, newest, read_evidence(folder, spec, newest))

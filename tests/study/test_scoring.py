@@ -1,5 +1,7 @@
 """What a study's [scorer] and [caps] may say, and the scorers that come of it."""
 
+from dataclasses import replace
+
 import clips
 import pytest
 import torch
@@ -128,3 +130,17 @@ def test_a_whole_run_judged_by_a_head_of_laions(standin, tower, head, tmp_path):
     # The same study goes on with the same judge.
     assert ldmopt.run(study, tmp_path / "run", trials=4).data["scope"]["scorer"] == (
         rulebook.data["scope"]["scorer"])
+
+
+def test_a_run_is_judged_anew_by_what_its_study_names(standin, tmp_path):
+    judge = default().save(tmp_path / "judge")
+    study = standin(('encoder = "standin"', f'regressor = "{judge}"'))
+    first = ldmopt.run(study, tmp_path / "run", trials=3)
+    surer = replace(default(), scale=default().scale * 3)
+    surer.save(judge)
+    with pytest.raises(UserError, match="judge all pictures anew with: ldmopt rescore"):
+        ldmopt.run(study, tmp_path / "run", trials=4)
+    second = ldmopt.rescore(tmp_path / "run")
+    assert (first.data["generation"], second.data["generation"]) == (1, 2)
+    assert second.data["scope"]["scorer"].endswith(surer.digest)
+    assert ldmopt.run(study, tmp_path / "run", trials=4).data["generation"] == 2
