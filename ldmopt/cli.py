@@ -109,6 +109,7 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Choose a setting from a rulebook, within limits."""
+    from ldmopt.exports._words import judged_columns
     from ldmopt.rulebook import Rulebook
 
     path = where / "rulebook.json" if where.is_dir() else where
@@ -122,9 +123,10 @@ def recommend(
     cost, quality = found.data["cost"], found.data["quality"]
     memory = cost["peak_memory_bytes"]
     typer.echo(" ".join(f"{name}={value}" for name, value in found.data["setting"].items()))
+    judged = [f"{name} {said}" for name, text in judged_columns([found.data]).items()
+              if (said := text(quality))]
     typer.echo(
-        f"win rate {quality['win_rate']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}], "
-        f"{cost['latency_seconds']:.3f} s"
+        f"{', '.join(judged)}, {cost['latency_seconds']:.3f} s"
         + (f", {memory / 1e6:.0f} MB" if memory is not None else "")
     )
 

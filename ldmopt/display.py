@@ -9,13 +9,14 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from ldmopt.contracts import Trial
-from ldmopt.exports._words import differing, telling
+from ldmopt.exports._words import OF_THE_DEFAULT, differing, judged_columns, telling
 from ldmopt.labels import Imported
 from ldmopt.study.session import Report, State
 
@@ -158,12 +159,13 @@ def megabytes(count: int | float | None) -> str:
 
 def recommendations_table(data: Mapping[str, Any]) -> Table:
     """Return a rulebook's recommendations as a table, the default first."""
-    table = Table("id", "win rate", "seconds", "memory", "setting", box=None, pad_edge=False)
-    default = data["default"]
+    default, judged = data["default"], judged_columns(data["recommendations"])
+    table = Table("id", *judged, "seconds", "memory", "setting", box=None, pad_edge=False)
     base = default["setting"]
     seconds = default["cost"].get("seconds")
     shown = telling(base, [item["setting"] for item in data["recommendations"]])
-    table.add_row("default", "0.50", f"{seconds:.3f}" if seconds else "-",
+    plain = [OF_THE_DEFAULT[name] for name in judged]
+    table.add_row("default", *plain, f"{seconds:.3f}" if seconds else "-",
                   megabytes(default["cost"].get("peak_memory_bytes")), words(shown), style="dim")
     same: dict[str, list[dict[str, Any]]] = {}
     for item in data["recommendations"]:
@@ -174,7 +176,7 @@ def recommendations_table(data: Mapping[str, Any]) -> Table:
         changed = differing(item["setting"], base)
         table.add_row(
             "\n".join(item["id"] for item in items),
-            rf"{quality['win_rate']:.2f} \[{quality['low']:.2f}, {quality['high']:.2f}]",
+            *(escape(text(quality)) for text in judged.values()),
             f"{cost['seconds']:.3f}",
             megabytes(cost["peak_memory_bytes"]),
             words(changed) or "the default",

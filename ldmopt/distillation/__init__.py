@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from ldmopt.contracts import Evidence
 from ldmopt.distillation import avoid, effects, ladder, plateaus, table
+from ldmopt.distillation.confirmed import Confirmed, confirmed
 from ldmopt.distillation.contrasts import all_contrasts
 from ldmopt.distillation.shortlist import candidates
 from ldmopt.errors import UserError
@@ -56,23 +58,26 @@ def distill(
             f"study {evidence.study!r} has not measured its default on held-out prompts yet: "
             "run it again to finish the confirmation"
         )
-    rows = ladder.confirmed(evidence, margin, confidence)
+    rows = confirmed(evidence, margin, confidence)
+    fit = [row for row in rows if not row.against]
     return Rulebook.from_data({
-        **_head(evidence, margin, confidence, created or datetime.now(UTC)),
+        **_head(evidence, margin, confidence, created or datetime.now(UTC), rows),
         "default": _default(evidence),
         "recommendations": [
             ladder.to_dict(choice, evidence, len(rows), confidence)
-            for choice in ladder.choices(rows)
+            for choice in ladder.choices(fit)
         ],
-        "front": [ladder.point_to_dict(row.found) for row in ladder.front_of(rows)],
+        "front": [ladder.point_to_dict(row) for row in ladder.front_of(fit)],
         **_rules(evidence, effects.Rules(confidence, margin, (1.0 - confidence) / 2.0)),
     })  # fmt: skip
 
 
 def _head(
-    evidence: Evidence, margin: float, confidence: float, created: datetime
+    evidence: Evidence, margin: float, confidence: float, created: datetime,
+    rows: Sequence[Confirmed],
 ) -> dict[str, Any]:
     """What the rulebook is and what it was seen on."""
+    left_out = [{"setting": dict(row.setting), "why": row.against} for row in rows if row.against]
     return {
         "schema_version": SCHEMA_VERSION,
         "ldmopt_version": _version(),
@@ -81,7 +86,7 @@ def _head(
         "created": created.isoformat(timespec="seconds"),
         "confidence": confidence,
         "margin": margin,
-        "scope": {**_SCOPE, **evidence.scope},
+        "scope": {**_SCOPE, **evidence.scope, **({"left_out": left_out} if left_out else {})},
     }
 
 

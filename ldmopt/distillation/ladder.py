@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ldmopt.contracts import Confirmation, Cost, Evidence, Quality, Setting
-from ldmopt.distillation.front import Point, nondominated
-from ldmopt.distillation.intervals import holm, mean_test, paired_win_rate, prompt_means
-from ldmopt.distillation.saddlepoint import Floats
+from ldmopt.contracts import Aligned, Cost, Evidence, Setting
+from ldmopt.distillation.confirmed import Confirmed
+from ldmopt.distillation.front import nondominated
+from ldmopt.distillation.intervals import paired_win_rate, prompt_means
 
 CAPS_GB = (4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
 MOST_BUDGETS = 3
@@ -27,35 +25,6 @@ REACH_SECONDS, REACH_MEMORY, REACH_WINS = 2.0, 1.25, 0.1
 
 
 @dataclass(frozen=True)
-class Confirmed:
-    """A setting with its held-out figures.
-
-    Attributes:
-        found: the confirmation.
-        point: its figures for comparing.
-        not_worse: the interval excludes losing to the default by the margin or more.
-        better: shown to win against the default, after Holm's correction over all confirmed.
-        p_not_worse: p value of "worse by the margin or more", Holm-corrected.
-    """
-
-    found: Confirmation
-    point: Point
-    not_worse: bool
-    better: bool
-    p_not_worse: float
-
-    @property
-    def setting(self) -> Setting:
-        """The setting."""
-        return self.found.setting
-
-    @property
-    def quality(self) -> Quality:
-        """The held-out win rate."""
-        return self.found.quality
-
-
-@dataclass(frozen=True)
 class Choice:
     """A named recommendation before it is written down."""
 
@@ -64,37 +33,6 @@ class Choice:
     runner_up: Confirmed | None
     max_seconds: float | None = None
     max_memory_bytes: float | None = None
-
-
-def confirmed(evidence: Evidence, margin: float, confidence: float) -> list[Confirmed]:
-    """Return every confirmed setting with its tests, the default first.
-
-    Superiority and non-inferiority are each tested one-sided at (1 - confidence) / 2.
-    """
-    rows = sorted(evidence.confirmations.values(), key=lambda c: c.setting != evidence.default)
-    alpha = (1.0 - confidence) / 2.0
-    better, not_worse = [], []
-    for row in rows:
-        values = _prompt_values(row.quality)
-        better.append(mean_test(values, reference=0.5)[0])
-        not_worse.append(mean_test(values, reference=0.5 - margin)[0])
-    others = [i for i, row in enumerate(rows) if row.setting != evidence.default]
-    better_p = dict(zip(others, holm([better[i] for i in others]), strict=True))
-    worse_p = dict(zip(others, holm([not_worse[i] for i in others]), strict=True))
-    return [
-        Confirmed(
-            row,
-            Point.of(row.cost, row.quality.win_rate),
-            row.setting == evidence.default or row.quality.low > 0.5 - margin,
-            better_p.get(i, 1.0) <= alpha,
-            worse_p.get(i, 0.0),
-        )
-        for i, row in enumerate(rows)
-    ]
-
-
-def _prompt_values(quality: Quality) -> Floats:
-    return np.array(list(prompt_means(quality.blocks).values()), np.float64)
 
 
 def front_of(rows: Sequence[Confirmed]) -> list[Confirmed]:
@@ -266,7 +204,7 @@ def to_dict(choice: Choice, evidence: Evidence, count: int, confidence: float) -
             "max_memory_bytes": choice.max_memory_bytes,
             "min_win_rate": None,
         },
-        **point_to_dict(row.found),
+        **point_to_dict(row),
         "runner_up": _runner_up(choice, confidence),
         "evidence": {
             "trials": [t.number for t in evidence.trials if t.setting == row.setting],
@@ -290,25 +228,32 @@ def _runner_up(choice: Choice, confidence: float) -> dict[str, Any]:
         return {}
     gap = paired_win_rate(choice.chosen.quality, other.quality, confidence)
     return {
-        **point_to_dict(other.found),
+        **point_to_dict(other),
         "difference": {"win_rate": gap.estimate, "low": gap.low, "high": gap.high},
         "tie": gap.low <= 0.5 <= gap.high,
     }
 
 
-def point_to_dict(found: Confirmation) -> dict[str, Any]:
+def point_to_dict(row: Confirmed) -> dict[str, Any]:
     """Return setting, quality and cost as the front has them."""
-    quality = found.quality
+    found, quality = row.found, row.quality
     figures = {"win_rate": quality.win_rate, "low": quality.low, "high": quality.high}
+    fitting = {} if found.aligned is None else {"alignment": alignment_to_dict(found.aligned)}
     return {
         "setting": dict(found.setting),
         "quality": {
             **figures,
             "scorer": {**figures, "prompts": len(prompt_means(quality.blocks))},
-            "human": None,
+            "human": row.human,
+            **fitting,
         },
         "cost": cost_to_dict(found.cost, found.seconds_low, found.seconds_high, found.setting),
     }
+
+
+def alignment_to_dict(found: Aligned) -> dict[str, Any]:
+    """Return how well pictures fit their captions, as the rulebook has it."""
+    return {"similarity": found.mean, "ratio": found.ratio, "low": found.low, "high": found.high}
 
 
 def cost_to_dict(cost: Cost, low: float, high: float, setting: Setting) -> dict[str, Any]:

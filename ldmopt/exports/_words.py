@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ldmopt.knob import all_knobs
@@ -12,6 +12,52 @@ from ldmopt.rulebook import memory_text
 def win_text(figures: Mapping[str, Any]) -> str:
     """``0.58 [0.52, 0.64]``."""
     return f"{figures['win_rate']:.2f} [{figures['low']:.2f}, {figures['high']:.2f}]"
+
+
+def human_text(quality: Mapping[str, Any], part: str = "") -> str:
+    """What raters said, or it joined with the predictions; simulated raters are called so."""
+    human = quality["human"]
+    figures = human.get(part) if human and part else human
+    if not figures:
+        return ""
+    if part:
+        return win_text(figures)
+    who = "simulated " if human["simulated"] else ""
+    return f"{win_text(figures)}, {human['labels']} {who}labels of {human['prompts']} prompts"
+
+
+def alignment_text(quality: Mapping[str, Any]) -> str:
+    """``0.99 [0.97, 1.01]``: similarity with the captions as a share of the default's."""
+    found = quality.get("alignment")
+    if not found or found["ratio"] is None:
+        return ""
+    limits = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
+    return f"{found['ratio']:.2f}{limits}"
+
+
+OF_THE_DEFAULT = {
+    "win rate": "0.50", "scorer": "0.50", "human": "", "joined": "", "alignment": "1.00",
+}  # fmt: skip
+"""What stands in the default's row of each column of `judged_columns`."""
+
+
+def judged_columns(
+    items: Sequence[Mapping[str, Any]]
+) -> dict[str, Callable[[Mapping[str, Any]], str]]:
+    """The columns on quality, each with its words.
+
+    The win rate; where there are labels the scorer's, people's, and both joined instead; and
+    alignment where there is a scorer for it.
+    """
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {"win rate": win_text}
+    if any(item["quality"]["human"] for item in items):
+        columns = {
+            "scorer": win_text, "human": human_text,
+            "joined": lambda quality: human_text(quality, "joined"),
+        }  # fmt: skip
+    if any(item["quality"].get("alignment") for item in items):
+        columns["alignment"] = alignment_text
+    return columns
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ldmopt.exports._words import (
+    OF_THE_DEFAULT,
     bytes_text,
     condition_text,
+    judged_columns,
     seconds_text,
     setting_text,
     speed_text,
@@ -65,21 +67,26 @@ def _headline(data: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield "In short: **no setting was shown to be a better bargain than the default.**"
     yield ""
-    yield "| use | win rate | seconds | against default | peak memory | change from the default |"
-    yield "|---|---|---|---|---|---|"
+    columns = judged_columns(items)
+    heads = ["use", *columns, "seconds", "against default", "peak memory"]
+    yield f"| {' | '.join([*heads, 'change from the default'])} |"
+    yield "|" + "---|" * (len(heads) + 1)
     whole = setting_text(telling(default["setting"], [item["setting"] for item in items]))
-    yield _row("default", "0.50", default["cost"], default["cost"], whole)
+    plain = [OF_THE_DEFAULT[name] for name in columns]
+    yield _row("default", plain, default["cost"], default["cost"], whole)
     for ids, item in _grouped(items):
         if item["setting"] == default["setting"]:
             change = "none: the default itself"
         else:
             change = setting_text(item["setting"], default["setting"])
         name = ", ".join(f"**{id}**" for id in ids)
-        yield _row(name, win_text(item["quality"]), item["cost"], default["cost"], change)
+        judged = [text(item["quality"]) for text in columns.values()]
+        yield _row(name, judged, item["cost"], default["cost"], change)
 
 
 def _row(
-    name: str, wins: str, cost: Mapping[str, Any], base: Mapping[str, Any], change: str
+    name: str, judged: Sequence[str], cost: Mapping[str, Any], base: Mapping[str, Any],
+    change: str,
 ) -> str:
     """One setting of the headline table."""
     seconds = seconds_text(cost["seconds"])
@@ -87,7 +94,7 @@ def _row(
         seconds += f" [{cost['low']:.3g}, {cost['high']:.3g}]"
     speed = "" if cost is base else speed_text(cost["seconds"], base["seconds"])
     memory = bytes_text(cost["peak_memory_bytes"])
-    return f"| {name} | {wins} | {seconds} | {speed} | {memory} | {_safe(change)} |"
+    return f"| {' | '.join([name, *judged, seconds, speed, memory, _safe(change)])} |"
 
 
 def _grouped(items: Sequence[Mapping[str, Any]]) -> list[tuple[list[str], Mapping[str, Any]]]:
@@ -145,6 +152,7 @@ def _reading(data: Mapping[str, Any]) -> Iterator[str]:
         "- Settings in the table above were generated and measured again on prompts and seeds "
         "that the search never saw. Seconds are device seconds per picture."
     )
+    yield from _reading_judges(data)
     named = {item["id"] for item in data["recommendations"]}
     wishes = [f"**{id}**: {text}" for id, text in _WISHES.items() if id in named]
     yield (
@@ -153,6 +161,27 @@ def _reading(data: Mapping[str, Any]) -> Iterator[str]:
     )
     if any(id.startswith("under-") for id in named):
         yield "- **under-...**: the highest win rate within that many seconds or GB."
+
+
+def _reading_judges(data: Mapping[str, Any]) -> Iterator[str]:
+    """What the columns on people and captions mean, where they are there."""
+    qualities = [item["quality"] for item in data["recommendations"]]
+    said = [quality["human"] for quality in qualities if quality["human"]]
+    if said:
+        who = "simulated raters, which are programs," if said[0]["simulated"] else "raters"
+        yield (
+            f"- **scorer** is that win rate as the scorer predicts it on held-out prompts; "
+            f"**human** is what {who} said of this setting's pictures against the default's on "
+            "labelled prompts; **joined** estimates what they would say over all prompts, by "
+            "their labels and by predictions of scorers that saw no label of the same prompt. "
+            "Recommendations rest on the scorer; one that people were shown to like less than "
+            "the default is left out."
+        )
+    if any(quality.get("alignment") for quality in qualities):
+        yield (
+            "- **alignment**: how well pictures fit their captions (cosine of a CLIP), as a share "
+            "of the default's. It says what is there, not how well it is drawn."
+        )
 
 
 def _effects(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -259,12 +288,22 @@ def _scope(data: Mapping[str, Any]) -> Iterator[str]:
     for name, text in rows.items():
         if text:
             yield f"| {name} | {_safe(text)} |"
-    if not scope["human_labels"]:
+    for row in scope.get("left_out", ()):
+        yield ""
+        change = setting_text(row["setting"], data["default"]["setting"])
+        yield f"Left out though measured: **{_safe(change)}**: {_safe(row['why'])}."
+    if not scope["human_labels"] and not _labelled_by_people(data):
         yield ""
         yield (
             "No human label is behind these figures: they are the regressor's opinion. "
             "`ldmopt labels import RUN RATINGS.csv` brings yours in."
         )
+
+
+def _labelled_by_people(data: Mapping[str, Any]) -> bool:
+    """Whether any setting shown has labels of people, not of simulated raters."""
+    found = [item["quality"]["human"] for item in (*data["recommendations"], *data["front"])]
+    return any(human and not human["simulated"] for human in found)
 
 
 def _reproduce(data: Mapping[str, Any]) -> Iterator[str]:

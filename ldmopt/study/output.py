@@ -14,6 +14,7 @@ from ldmopt.distillation import distill
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
 from ldmopt.study import records
+from ldmopt.study.answers import with_answers
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.spec import StudySpec, parse_spec
 
@@ -41,7 +42,7 @@ def read_run(run: str | Path) -> tuple[RunFolder, StudySpec, optuna.Study]:
 def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Evidence:
     """Return all that distillation needs of a generation."""
     frozen = study.user_attrs[records.FROZEN]
-    return Evidence(
+    evidence = Evidence(
         study=spec.name,
         generation=int(study.study_name.rsplit("/g", 1)[1]),
         default=Setting(frozen["default"]),
@@ -49,7 +50,9 @@ def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Ev
         confirmations=records.read_confirmations(study),
         picture_knobs=frozenset(frozen["picture_knobs"]),
         scope=scope(folder, frozen),
+        least_alignment=spec.caps.alignment,
     )
+    return with_answers(evidence, folder, frozen)
 
 
 def scope(folder: RunFolder, frozen: Mapping[str, Any]) -> dict[str, Any]:
