@@ -98,19 +98,11 @@ class Miniature:
     def names(self) -> tuple[str, ...]:
         """Names of the statistics, then of the tower's features."""
         config = self._loaded().config
-        return (
-            *statistics.names(),
-            *(f"embedding_{index}" for index in range(config.projection_dim)),
-            "embedding_length",
-            *(f"layer{layer}_{i}" for layer in LAYERS for i in range(config.hidden_size)),
-        )
+        return _names(config.projection_dim, config.hidden_size, LAYERS)
 
     def encode(self, pictures: Sequence[Pixels]) -> Features:
         """Return statistics and tower features of each picture."""
-        seen = [self._see(pictures[at : at + 64]) for at in range(0, len(pictures), 64)]
-        if not seen:
-            return np.zeros((0, len(self.names)), np.float32)
-        return np.concatenate([statistics.statistics(list(pictures)), np.concatenate(seen)], axis=1)
+        return _beside_statistics(pictures, self._see, self.names)
 
     def _see(self, pictures: Sequence[Pixels]) -> Features:
         import torch
@@ -167,13 +159,7 @@ class Tower:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the statistics, then of the tower's features."""
-        width, hidden = self._shape
-        return (
-            *statistics.names(),
-            *(f"embedding_{index}" for index in range(width)),
-            "embedding_length",
-            *(f"layer{layer}_{i}" for layer in self._layers for i in range(hidden)),
-        )
+        return _names(*self._shape, self._layers)
 
     def encode(self, pictures: Sequence[Pixels]) -> Features:
         """Return statistics and tower features of each picture.
@@ -181,12 +167,7 @@ class Tower:
         Raises:
             UserError: the tower gives no numbers; its weights are damaged.
         """
-        seen = [self._see(pictures[at : at + clip.AT_ONCE])
-                for at in range(0, len(pictures), clip.AT_ONCE)]
-        if not seen:
-            return np.zeros((0, len(self.names)), np.float32)
-        plain = statistics.statistics(list(pictures))
-        table = np.concatenate([plain, np.concatenate(seen)], axis=1)
+        table = _beside_statistics(pictures, self._see, self.names)
         if not np.isfinite(table).all():
             raise UserError(f"encoder {self._name!r} gives values that are no numbers: its weights "
                             "are damaged; fetch it again")
@@ -220,6 +201,26 @@ class Tower:
         config = self._clip.tower
         hidden = int(config.hidden_size)
         return (int(config.projection_dim) if self._clip.kind == "clip" else hidden), hidden
+
+
+def _names(width: int, hidden: int, layers: Sequence[int]) -> tuple[str, ...]:
+    """Return the statistics' names and those of `_table`'s columns."""
+    return (
+        *statistics.names(),
+        *(f"embedding_{index}" for index in range(width)),
+        "embedding_length",
+        *(f"layer{layer}_{index}" for layer in layers for index in range(hidden)),
+    )
+
+
+def _beside_statistics(
+    pictures: Sequence[Pixels], see: Callable[[Sequence[Pixels]], Features], names: Sequence[str]
+) -> Features:
+    """Return statistics and, a few pictures at a time, what a tower sees of each."""
+    seen = [see(pictures[at : at + clip.AT_ONCE]) for at in range(0, len(pictures), clip.AT_ONCE)]
+    if not seen:
+        return np.zeros((0, len(names)), np.float32)
+    return np.concatenate([statistics.statistics(list(pictures)), np.concatenate(seen)], axis=1)
 
 
 def _table(embedding: Features, *more: Features) -> Features:
