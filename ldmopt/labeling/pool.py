@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 
@@ -43,16 +42,7 @@ def read_pool(folder: RunFolder) -> Pool:
     _, _, study = read_run(folder.path)
     held_out = {prompt for prompt, _ in study.user_attrs[records.FROZEN]["held_out"]}
     blocks: dict[Block, dict[str, None]] = {}
-    for digest, block in _stored(folder):
+    for digest, block in folder.blocks().items():
         if block.prompt not in held_out and folder.picture_path(digest).is_file():
             blocks.setdefault(block, {})[digest] = None
     return Pool({block: tuple(found) for block, found in blocks.items() if len(found) > 1})
-
-
-def _stored(folder: RunFolder) -> Iterator[tuple[str, Block]]:
-    """Read the journal without mending it: its last line may be in the middle of being written."""
-    whole = folder.journal.read_bytes() if folder.journal.exists() else b""
-    for text in whole[: whole.rfind(b"\n") + 1].splitlines():
-        line = json.loads(text)
-        if "digest" in line:
-            yield line["digest"], Block(line["prompt"], line["seed"])

@@ -30,7 +30,7 @@ class Shelf(Protocol):
 
     @property
     def blocks(self) -> Mapping[str, Block]:
-        """Prompt and seed of each picture that may be labelled, by digest."""
+        """Prompt and seed of each picture that may be labelled, by digest; quick."""
         ...
 
     @property
@@ -69,26 +69,25 @@ class RunShelf:
         self._choose = choose
         self._lock = threading.Lock()
         self._seen = self._stamp()
-        self._pool = read_pool(folder)
-        if not len(self._pool):
+        pool = read_pool(folder)
+        if not len(pool):
             raise UserError(
                 f"run {str(folder.path)!r} has no two pictures of one prompt and seed to compare "
                 "(pictures kept for confirmation are not shown); let the study go on with: "
                 f"ldmopt run {folder.spec} --out {folder.path}"
             )
-        self._blocks = self._pool.pictures()
-        self._chooser = choose(self._pool)
+        self._blocks = pool.pictures()
+        self._chooser = choose(pool)
         self._due = 0.0
 
     @property
     def blocks(self) -> Mapping[str, Block]:
         """Prompt and seed of each picture that may be labelled, by digest."""
-        self._refresh()
         return self._blocks
 
     @property
     def chooser(self) -> Chooser:
-        """The chooser over these pictures."""
+        """The chooser over these pictures; asking for it reads what a study has added."""
         self._refresh()
         return self._chooser
 
@@ -120,16 +119,23 @@ class RunShelf:
 
     def _refresh(self) -> None:
         """Read the run again where it has grown, and not too often while it grows."""
-        with self._lock:
-            stamp, start = self._stamp(), time.monotonic()
-            if stamp == self._seen or start < self._due or not self._folder.exists():
-                return
+        stamp, start = self._stamp(), time.monotonic()
+        if stamp == self._seen or start < self._due or not self._folder.exists():
+            return
+        if not self._lock.acquire(blocking=False):
+            return  # another request is reading; until it is done, what is there will do
+        try:
             pool = read_pool(self._folder)
             if len(pool):
-                self._pool, self._blocks = pool, pool.pictures()
-                self._chooser = self._choose(pool)
-            self._seen, now = stamp, time.monotonic()
+                chooser = self._choose(pool)
+                self._blocks, self._chooser = pool.pictures(), chooser
+            self._seen = stamp
+        except UserError:
+            pass  # a database that is busy for a moment; the pictures that are known stay
+        finally:
+            now = time.monotonic()
             self._due = now + max(READ_AGAIN_SECONDS, 10 * (now - start))
+            self._lock.release()
 
 
 _: type[Shelf] = RunShelf

@@ -43,19 +43,11 @@ function say(words, alert = false) {
 
 function progress() {
   const goal = useful === null ? wanted : Math.min(wanted, answered + useful);
-  const shown = more ? answered + (useful ?? 0) : goal;
-  const text = document.createElement("span");
-  const count = document.createElement("b");
-  count.textContent = answered;
-  text.append(count, answered > goal ? " answered" : ` of ${goal} answered`);
-  if (useful !== null) {
-    const rest = document.createElement("span");
-    rest.className = "more";
-    rest.textContent = ` · ${useful.toLocaleString("en")} more would be useful`;
-    text.append(rest);
-  }
-  $("progress").replaceChildren(text);
-  $("bar").value = shown ? Math.min(1, answered / shown) : 1;
+  const number = document.createElement("b");
+  number.textContent = answered;
+  $("progress").replaceChildren(number, answered > goal ? " answered" : ` of ${goal} answered`);
+  $("more").textContent = useful === null ? "" : ` · ${useful.toLocaleString("en")} pairs still useful`;
+  $("bar").value = goal ? Math.min(1, answered / goal) : 1;
   document.querySelectorAll("[data-do=undo]").forEach((button) => { button.disabled = !past.length; });
 }
 
