@@ -1,9 +1,9 @@
 """The labelling page in a real browser: Chromium, driven by Playwright."""
 
+import json
 import signal
 
-import pytest
-
+from ldmopt.labeling.pool import read_pool
 from ldmopt.labeling.questions import REPEAT_AFTER
 from ldmopt.labels import LabelStore
 from ldmopt.study.folder import RunFolder
@@ -116,15 +116,14 @@ def test_one_rater_in_two_windows_counts_once(run, serve, visit):
     assert [row.preferred for row in server.pairs()] == ["left"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_server_killed_and_started_again_loses_and_doubles_nothing(how, run, serve, visit):
+def test_server_killed_and_started_again_loses_and_doubles_nothing(run, serve, visit):
     server = serve(run, process=True)
     page = visit(server.link, "Ada")
     for number in range(1, 4):
         press(page, "ArrowLeft", number)
     shown(page, 4)
     stored(page)
-    server.kill(how)
+    server.kill(signal.SIGKILL)
     press(page, "ArrowRight", 4)
     press(page, "ArrowDown", 5)
     told(page, "kept here")
@@ -231,3 +230,102 @@ def test_a_held_key_is_one_answer(run, serve, visit):
     shown(page, 2)
     stored(page)
     assert len(server.pairs()) == 1
+
+
+def test_the_end_and_going_on(run, serve, visit):
+    server = serve(run, wanted=2)
+    page = visit(server.link, "Ada")
+    press(page, "ArrowLeft", 1)
+    press(page, "ArrowLeft", 2)
+    page.wait_for_selector("#done:not([hidden])")
+    page.keyboard.press("u")
+    press(page, "ArrowRight", 2)
+    page.click("#done button:has-text('Go on')")
+    press(page, "t", 3)
+    shown(page, 4)
+    stored(page)
+    page.reload()
+    page.wait_for_selector("#done:not([hidden])")
+    assert "3 questions" in page.inner_text("#done")
+    said = [row.preferred for row in server.pairs()]
+    assert said == ["left", "left", "withdrawn", "right", "tie"]
+    page.click("text=Another person")
+    page.wait_for_selector("#start:not([hidden])")
+
+
+def test_the_end_of_all_pairs(run, serve, visit):
+    folder = RunFolder(run)
+    rows = folder.journal.read_bytes().splitlines(keepends=True)
+    first = [row for row in rows if b'"digest"' in row and json.loads(row)["prompt"]
+             == json.loads(next(row for row in rows if b'"digest"' in row))["prompt"]]
+    folder.journal.write_bytes(rows[0] + b"".join(first[:4]))
+    server = serve(run)
+    pairs = len(read_pool(folder))
+    assert 1 <= pairs <= 6
+    page = visit(server.link, "Ada")
+    assert f"of {pairs} answered" in page.inner_text("#progress")
+    for number in range(1, pairs + 1):
+        press(page, "ArrowLeft", number)
+    page.wait_for_selector("#done:not([hidden])")
+    stored(page)
+    assert page.locator("#done button:has-text('Go on')").is_hidden()
+    assert len(server.pairs()) == pairs
+
+
+def test_a_picture_that_is_gone_is_said_and_tried_again(run, serve, visit):
+    server = serve(run)
+    page = visit(server.link)
+    page.route("**/pictures/*", lambda route: route.fulfill(status=410, body="{}"))
+    page.fill("#name", "Ada")
+    page.click("text=Start")
+    page.locator("#waiting", has_text="cannot be fetched").wait_for()
+    page.keyboard.press("ArrowLeft")  # what cannot be seen cannot be answered
+    page.unroute("**/pictures/*")
+    shown(page, 1)
+    assert not server.pairs()
+
+
+def test_a_run_deleted_meanwhile_is_said_and_the_answer_kept(run, serve, visit):
+    server = serve(run)
+    page = visit(server.link, "Ada")
+    away = run.with_name("away")
+    run.rename(away)
+    press(page, "ArrowLeft", 1)
+    told(page, "gone")
+    away.rename(run)
+    stored(page)
+    assert [row.preferred for row in server.pairs()] == ["left"]
+
+
+def test_dark_and_light_have_contrast(run, serve, visit):
+    server = serve(run)
+    for scheme in ("light", "dark"):
+        page = visit(server.link, "Ada", color_scheme=scheme)
+        colours = page.evaluate("""Object.fromEntries(["ground", "card", "ink", "soft", "line",
+            "key", "accent", "on-accent", "alert"].map(name => {
+                const probe = document.createElement("i");
+                probe.style.color = `var(--${name})`;
+                document.body.append(probe);
+                const found = getComputedStyle(probe).color.match(/[\\d.]+/g).map(Number);
+                probe.remove();
+                return [name, found];
+            }))""")
+        for ink, ground, least in [
+            ("ink", "ground", 7), ("ink", "card", 7), ("ink", "key", 7), ("soft", "ground", 4.5),
+            ("soft", "card", 4.5), ("alert", "ground", 4.5), ("on-accent", "accent", 4.5),
+            ("accent", "ground", 3), ("accent", "card", 3), ("line", "key", 3),
+            ("line", "ground", 3),
+        ]:  # WCAG 2.2, 1.4.3 and 1.4.11
+            assert contrast(colours[ink], colours[ground]) >= least, (scheme, ink, ground)
+
+
+def contrast(one, other):
+    """Contrast ratio of two sRGB colours as WCAG 2.2 defines it."""
+    def luminance(colour):
+        parts = [value / 255 for value in colour]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+                  for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)

@@ -163,8 +163,8 @@ function flash(preferred) {
 
 function pause() {
   const rest = Math.max(0, Math.min(wanted - answered, useful ?? Infinity));
-  $("pause-words").textContent =
-    `${count(answered)} given${rest ? `, ${rest} more hoped for` : ""}. ${saved()}`;
+  $("pause-words").textContent = `${count(answered)} given${rest ? `, ${rest} more hoped for` : ""}. `
+    + (useful === null ? "" : `${useful.toLocaleString("en")} pairs are still useful. `) + saved();
   $("pause").showModal();
 }
 
