@@ -201,7 +201,9 @@ class Row:
             UserError: it is empty and must not be, or `parse` refuses it.
         """
         place = self._columns.get(column)
-        text = "" if place is None else self.values[place].strip()
+        if place is None:
+            return default
+        text = self.values[place].strip()
         if not text:
             if column in NEEDED:
                 raise self.error(column, "must not be empty, got ''; fill it in or remove the row")

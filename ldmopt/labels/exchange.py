@@ -11,7 +11,7 @@ from typing import Any
 from ldmopt.errors import UserError, did_you_mean
 from ldmopt.labels.csv_files import Progress, read_csv, write_csv
 from ldmopt.labels.pictures import Pictures
-from ldmopt.labels.records import Keep, Label, Labels, Pair, Rating, counting, repeated
+from ldmopt.labels.records import KINDS, Keep, Label, Labels, Pair, Rating, counting, repeated
 from ldmopt.labels.store import LabelStore
 
 
@@ -66,7 +66,7 @@ def take_in(store: LabelStore, labels: Labels) -> Imported:
     Raises:
         UserError: the database refused; then none of them was added.
     """
-    history = store.history()
+    history = store.history(kind for kind in KINDS if getattr(labels, kind))
     before = {_key(row): row for row in counting(history)}
     repeats: dict[tuple[str, ...], list[Pair]] = {}
     for pair in repeated(history):

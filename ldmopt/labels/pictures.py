@@ -64,6 +64,7 @@ class Pictures:
         self._take = take
         self._place = place
         self._files: dict[str, str] = {}
+        self._names: dict[str, str] = {}  # a picture's rows share one text
         self.new: dict[str, Path] = {}
         self.told: dict[str, Found] = {}
         self.refused: str | None = None
@@ -110,7 +111,7 @@ class Pictures:
     def _digest(self, text: str) -> str:
         name = text.lower()
         if name in self._known:
-            return name
+            return self._names.setdefault(name, name)
         if HEX.issuperset(name):
             return self._completed(name)
         if text not in self._files:

@@ -60,10 +60,10 @@ class LabelStore:
                     connection.execute(insert, values)
         return len(batch)
 
-    def history(self) -> Labels:
-        """Return every row ever added, oldest first within each kind."""
+    def history(self, kinds: Iterable[str] = tuple(KINDS)) -> Labels:
+        """Return every row ever added, or those of some kinds, oldest first within each kind."""
         with named(self.where), self._engine.connect() as connection:
-            return Labels(**{kind: tuple(_rows(connection, kind)) for kind in KINDS})
+            return Labels(**{kind: tuple(_rows(connection, kind)) for kind in kinds})
 
     def current(self) -> Labels:
         """Return the labels that count: of each rater about each picture or pair the newest.
