@@ -216,11 +216,11 @@ def labels_export(
     """Write the labels of a run or a collection to a CSV file."""
     from ldmopt import labels_export as give
 
-    count = give(folder, file, kind)
+    found = give(folder, file, kind)
     if as_json:
-        _print_json({"labels": count, "file": str(file)})
+        _print_json({str(path): rows for path, rows in found.items()})
     else:
-        typer.echo(f"{count} labels in {file}")
+        typer.echo("\n".join(f"{rows} labels in {path}" for path, rows in found.items()))
 
 
 @app.command()

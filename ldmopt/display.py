@@ -61,8 +61,8 @@ def imported_lines(done: Imported) -> list[str]:
     if done.without_prompt:
         lines.append(
             f"{done.without_prompt} of the pictures have no prompt: they are compared with one"
-            " another whatever they show, and held-out figures leave out single pictures; a"
-            " prompt column in the CSV groups pictures, and leaves out whole prompts"
+            " another whatever they show, and held out one by one; a prompt column in the CSV says"
+            " which belong together"
         )
     return lines
 

@@ -88,7 +88,7 @@ def export_csv(
     store: LabelStore,
     path: str | os.PathLike[str],
     kind: str | None = None,
-) -> int:
+) -> dict[Path, int]:
     """Write the labels that count, and repeats, in the layouts that `import_csv` reads.
 
     Args:
@@ -99,7 +99,7 @@ def export_csv(
             (``labels.csv``, ``labels.pairs.csv``).
 
     Returns:
-        The number of rows.
+        The number of rows of every file written.
 
     Raises:
         UserError: unknown kind, or a file cannot be written.
@@ -112,12 +112,12 @@ def export_csv(
     singles = (*labels.ratings, *labels.keeps)
     pairs = (*labels.pairs, *repeated(history))
     if kind == "pairs" or (kind is None and pairs and not singles):
-        return write_csv(target, "pairs", pairs)
-    rows = write_csv(target, "ratings", singles)
+        return {target: write_csv(target, "pairs", pairs)}
+    written = {target: write_csv(target, "ratings", singles)}
     if kind is None and pairs:
         beside = target.with_name(f"{target.stem}.pairs{target.suffix}")
-        rows += write_csv(beside, "pairs", pairs)
-    return rows
+        written[beside] = write_csv(beside, "pairs", pairs)
+    return written
 
 
 def _key(label: Label) -> tuple[object, ...]:

@@ -96,9 +96,9 @@ def _rating() -> list[Column[Any]]:
 
     return [
         sa.Column("picture", sa.String(64), nullable=False),
-        sa.Column("rating", sa.Float(53), nullable=False),
-        sa.Column("low", sa.Float(53)),
-        sa.Column("high", sa.Float(53)),
+        sa.Column("rating", sa.Double, nullable=False),
+        sa.Column("low", sa.Double),
+        sa.Column("high", sa.Double),
     ]
 
 

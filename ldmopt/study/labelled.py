@@ -37,8 +37,8 @@ def labels_import(
 
 def labels_export(
     where: str | Path, path: str | Path, kind: str | None = None
-) -> int:
-    """Write the labels of a run or a collection to a CSV file and return how many.
+) -> dict[Path, int]:
+    """Write the labels of a run or a collection to CSV; return the rows of every file written.
 
     Args:
         where: a run or a collection.

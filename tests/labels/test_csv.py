@@ -179,10 +179,10 @@ def test_a_decompression_bomb_stays_closed(store: LabelStore, tmp_path: Path) ->
 def test_export_and_import_round_trip(store: LabelStore, tmp_path: Path) -> None:
     store.add([Rating(A, "ann", 1, low=0, high=10), Rating(A, "ann", 4, low=0, high=10)])
     store.add([Rating(B, "robot", 0.1 + 0.2, simulated=True), Pair(A, B, "ann", "tie", "a tree")])
-    assert export_csv(store, tmp_path / "both.csv") == 3
-    assert (tmp_path / "both.pairs.csv").exists()
-    assert export_csv(store, tmp_path / "ratings.csv", "ratings") == 2
-    assert export_csv(store, tmp_path / "pairs.csv", "pairs") == 1
+    both = {tmp_path / "both.csv": 2, tmp_path / "both.pairs.csv": 1}
+    assert export_csv(store, tmp_path / "both.csv") == both
+    assert export_csv(store, tmp_path / "ratings.csv", "ratings") == {tmp_path / "ratings.csv": 2}
+    assert export_csv(store, tmp_path / "pairs.csv", "pairs") == {tmp_path / "pairs.csv": 1}
     with LabelStore(tmp_path / "other.db") as other:
         import_csv(other, tmp_path / "ratings.csv", dict.fromkeys(KNOWN))
         import_csv(other, tmp_path / "pairs.csv", dict.fromkeys(KNOWN))

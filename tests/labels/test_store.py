@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ldmopt.errors import UserError
-from ldmopt.labels import Keep, Labels, LabelStore, Pair, Rating
+from ldmopt.labels import Keep, Labels, LabelStore, Pair, Rating, schema
 
 A, B, C = "a" * 64, "b" * 64, "a" * 8 + "c" * 56
 
@@ -153,6 +153,7 @@ def test_a_killed_writer_loses_nothing_confirmed(tmp_path: Path) -> None:
     time.sleep(0.013)
     os.kill(writer.pid, signal.SIGKILL)
     confirmed = 20 + len(writer.stdout.read().split("\n")) - 1
+    writer.stdout.close()
     writer.wait()
     with LabelStore(tmp_path / "labels.db") as store:
         kept = [row.rating for row in store.current().ratings]
@@ -176,3 +177,60 @@ def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert [writer.wait() for writer in writers] == [0, 0]
     with LabelStore(tmp_path / "labels.db") as store:
         assert len(store.current()) == 60
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.08, 0.2])
+def test_a_batch_that_is_killed_is_there_whole_or_not_at_all(tmp_path: Path, delay: float) -> None:
+    count = 60_000
+    program = textwrap.dedent(f"""
+        from ldmopt.labels import LabelStore, Rating
+        store = LabelStore({str(tmp_path / "labels.db")!r})
+        rows = [Rating(f"{{number:064x}}", "robot", number, simulated=True)
+                for number in range({count})]
+        print("begin", flush=True)
+        store.add(rows)
+        print("done", flush=True)
+    """)
+    writer = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "begin\n"
+    time.sleep(delay)
+    os.kill(writer.pid, signal.SIGKILL)
+    confirmed = "done" in writer.stdout.read()
+    writer.stdout.close()
+    writer.wait()
+    with LabelStore(tmp_path / "labels.db") as store:
+        kept = len(store.history())
+        assert kept in ((count,) if confirmed else (0, count))
+        store.add([Rating(A, "ann", 1)])
+        assert len(store.history()) == kept + 1
+
+
+def test_stores_of_version_1_may_be_opened_by_several_at_once(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "labels.db") as connection:
+        connection.executescript(VERSION_1)
+    connection.close()
+    program = textwrap.dedent(f"""
+        from ldmopt.labels import LabelStore, Keep
+        with LabelStore({str(tmp_path / "labels.db")!r}) as store:
+            store.add([Keep("aa", "robot", True, simulated=True)])
+    """)
+    openers = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
+    assert [opener.wait() for opener in openers] == [0] * 4
+    with LabelStore(tmp_path / "labels.db") as store:
+        assert len(store.history()) == 6
+
+
+@pytest.mark.parametrize("name", ["postgresql", "mysql", "mssql"])
+def test_other_databases_get_words_quoted_and_types_of_their_own(name: str) -> None:
+    """No such server is at hand; what SQLAlchemy would send one can still be read."""
+    import sqlalchemy as sa
+    from sqlalchemy.schema import CreateColumn, CreateTable
+
+    dialect = sa.create_mock_engine(f"{name}://", lambda *_: None).dialect
+    for table in schema.tables().values():
+        assert "rater" in str(CreateTable(table).compile(dialect=dialect))
+        assert str(table.insert().compile(dialect=dialect)).startswith("INSERT INTO")
+    repeat = str(CreateColumn(schema.tables()["pairs"].c.repeat).compile(dialect=dialect))
+    assert "DEFAULT" in repeat and "NOT NULL" in repeat
+    assert "`repeat`" in repeat or name != "mysql"  # a reserved word there

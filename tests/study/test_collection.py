@@ -12,9 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from rich.console import Console
+from typer.testing import CliRunner
 
 import ldmopt
+from ldmopt.cli import app
 from ldmopt.contracts import Block
+from ldmopt.display import share_bar
 from ldmopt.errors import UserError
 from ldmopt.labels import LabelStore
 from ldmopt.study.collection import Collection, Gallery, open_gallery
@@ -105,9 +109,10 @@ def test_more_imports_add_to_it(three, tmp_path):
 def test_labels_leave_a_collection_and_come_back(three, tmp_path):
     where = tmp_path / "new"
     ldmopt.labels_import(where, three)
-    assert ldmopt.labels_export(where, tmp_path / "out.csv") == 3
+    assert ldmopt.labels_export(where, tmp_path / "out.csv") == {tmp_path / "out.csv": 3}
     assert ldmopt.labels_import(where, tmp_path / "out.csv").unchanged == 3
-    assert ldmopt.labels_export(where, tmp_path / "pairs.csv", "pairs") == 0
+    pairs = tmp_path / "pairs.csv"
+    assert ldmopt.labels_export(where, pairs, "pairs") == {pairs: 0}
 
 
 def test_pictures_are_taken_as_they_were_seen(tmp_path):
@@ -308,3 +313,47 @@ def test_fit_works_on_a_collection(tmp_path):
     regressor = ldmopt.fit(tmp_path / "new")
     assert regressor.identity["simulated_labels"] == 24
     assert Path(tmp_path / "new" / "regressor").is_dir()
+
+
+def said(*arguments):
+    """Run the command line; return what it printed."""
+    done = CliRunner().invoke(app, [str(item) for item in arguments])
+    assert done.exit_code == 0, done.output
+    assert done.stderr == ""  # no progress bar where there is no terminal
+    return done.stdout
+
+
+def test_the_command_line_says_what_it_did(three, tmp_path):
+    where = tmp_path / "new"
+    assert said("labels", "import", where, three) == "labels: 3 added, 3 picture files taken in\n"
+    paint(tmp_path / "four.png", 4)
+    pairs = rated(tmp_path / "pairs.csv", ("four.png", "three.webp", "robot", "tie", 1),
+                  columns="left,right,rater,preferred,simulated")
+    text = said("labels", "import", where, pairs)
+    assert "1 by simulated raters" in text
+    assert "1 of the pictures have no prompt: they are compared with one another" in text
+    assert json.loads(said("labels", "import", where, pairs, "--json"))["unchanged"] == 1
+    out = tmp_path / "out.csv"
+    beside = tmp_path / "out.pairs.csv"
+    assert said("labels", "export", where, out) == f"3 labels in {out}\n1 labels in {beside}\n"
+    assert json.loads(said("labels", "export", where, out, "--kind", "pairs", "--json")) == {
+        str(out): 1}
+    wrong = CliRunner().invoke(app, ["labels", "export", str(where), str(out), "--kind", "pair"])
+    assert "did you mean 'pairs'" in str(wrong.exception)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_shown_on_a_terminal_only(terminal, capsys):
+    console = Console(stderr=True, force_terminal=terminal, width=100)
+    with share_bar(console, "importing labels") as tell:
+        tell(0.5)
+    shown = capsys.readouterr()
+    assert ("importing labels" in shown.err) == terminal
+    assert shown.out == ""
+
+
+def test_an_import_tells_how_far_it_is(three, tmp_path):
+    told = []
+    ldmopt.labels_import(tmp_path / "new", three, progress=told.append)
+    assert told == sorted(told) and told[-1] == 1.0
+    assert told[0] == 0.5  # a file this small is read at once

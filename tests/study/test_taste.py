@@ -40,7 +40,7 @@ def test_labels_fit_rescore(done, tmp_path):
     taken = ldmopt.labels_import(done, path)
     assert taken.added == taken.simulated == count
     assert ldmopt.labels_import(done, path).added == 0
-    assert ldmopt.labels_export(done, tmp_path / "out.csv") == count
+    assert sum(ldmopt.labels_export(done, tmp_path / "out.csv").values()) == count
     _, _, first = read_run(done)
     before = [trial.user_attrs["quality"] for trial in first.get_trials()]
     regressor = ldmopt.fit(done)
