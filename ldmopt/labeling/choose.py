@@ -1,7 +1,8 @@
 """Which pair next.
 
-A *chooser* names pairs worth asking about, best first; it never sees a side, a rater's name or the
-page. The page draws sides, mixes in repeats and keeps each rater's place.
+A *chooser* names pairs worth asking about, best first; it never sees a side or the page. The page
+draws sides, mixes in repeats and keeps each rater's place. `RandomChooser` takes any pair;
+`ldmopt.labeling.front.FrontChooser` those that tell most about the front.
 """
 
 from __future__ import annotations
@@ -45,13 +46,14 @@ class Chooser(Protocol):
     that is killed and started again goes on as it would have.
     """
 
-    def offers(self, count: int, answered: Sequence[Pair]) -> list[Offer]:
+    def offers(self, count: int, answered: Sequence[Pair], rater: str = "") -> list[Offer]:
         """Return at most `count` pairs, the one most worth asking first.
 
         Args:
             count: how many at most; fewer come back when there are no more.
             answered: one rater's answers that count, oldest first. None of these pairs may be
                 offered again, in either order.
+            rater: who is asked, so that several who come at once are not all asked the same.
         """
         ...
 
@@ -70,10 +72,10 @@ class RandomChooser:
         self._blocks = list(pool.blocks.items())
         self._weights = [len(digests) * (len(digests) - 1) for _, digests in self._blocks]
 
-    def offers(self, count: int, answered: Sequence[Pair]) -> list[Offer]:
-        """Return at most `count` pairs that were not answered."""
+    def offers(self, count: int, answered: Sequence[Pair], rater: str = "") -> list[Offer]:
+        """Return at most `count` pairs that were not answered, other ones for each rater."""
         seen = {(min(pair.left, pair.right), max(pair.left, pair.right)) for pair in answered}
-        rng = random.Random(f"{self._seed}/{len(seen)}")
+        rng = random.Random(f"{self._seed}/{rater}/{len(seen)}")
         found: dict[tuple[str, str], Offer] = {}
         count = min(count, self.useful(answered))
         # Drawing and throwing back is quick until few are left; then all of those are listed.

@@ -127,7 +127,7 @@ def upcoming(
     if new <= 0:
         return found[:count]
     answered = list(place.counting.values())
-    offers = [offer for offer in chooser.offers(new + len(found), answered)
+    offers = [offer for offer in chooser.offers(new + len(found), answered, rater)
               if offer.key not in taken and _shown(offer, known)]
     while offers and len(found) < count:
         last += 1

@@ -6,16 +6,16 @@ import hashlib
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ldmopt.errors import UserError
 from ldmopt.labeling.access import LOOPBACK, checked_token, new_token
-from ldmopt.labeling.choose import RandomChooser
+from ldmopt.labeling.front import chooser_of
 from ldmopt.labeling.shelf import RunShelf
-from ldmopt.labels import LabelStore
+from ldmopt.labels import LabelStore, Pair
 from ldmopt.study.folder import RunFolder
 
 GRACE_SECONDS = 2
@@ -56,8 +56,14 @@ def label(
         checked_token(token)
     elif host not in LOOPBACK:
         token = new_token()
-    shelf = RunShelf(folder, lambda pool: RandomChooser(pool, seed))
+    stores: list[LabelStore] = []  # nothing is written where there is nothing to label
+
+    def answers() -> Sequence[Pair]:
+        return stores[0].current().pairs if stores else ()
+
+    shelf = RunShelf(folder, chooser_of(folder, answers, seed))
     with LabelStore(folder.labels) as store, listening(folder, host, port) as listener:
+        stores.append(store)
         app = make_app(store, shelf, token, run=_name(folder), wanted=wanted, seed=seed)
         link = address(host, listener.getsockname()[1], token)
         report(f"Labelling page of {folder.path}: {link}")
