@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import unicodedata
 from collections import defaultdict
@@ -68,8 +69,12 @@ class Desk:
         self._planning: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._planned: dict[str, list[Question]] = {}
         self._rows: tuple[Any, Mapping[str, Sequence[Pair]]] = (None, {})
-        self._file = None if "://" in store.where else Path(store.where)
-        self._inode = self._file.stat().st_ino if self._file else 0
+        self._watch: sqlite3.Connection | None = None
+        if "://" not in store.where:
+            file = Path(store.where)
+            self._inode = file.stat().st_ino
+            self._watch = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True,
+                                          timeout=30, check_same_thread=False)
 
     def raters(self) -> list[dict[str, Any]]:
         """Return who has answered here, and how much; people only."""
@@ -180,22 +185,18 @@ class Desk:
                 rows that nobody will ever find.
         """
         self._shelf.check()
-        if self._file is None:
+        if self._watch is None:
             return None
-        found = []
-        for path in (self._file, self._file.with_name(f"{self._file.name}-wal")):
-            try:
-                facts = path.stat()
-                with path.open("rb") as file:
-                    # Bytes 24 to 28 of an SQLite file count its changes (sqlite.org/fileformat).
-                    found.append((facts.st_mtime_ns, facts.st_size, file.read(28)[24:]))
-                inode = facts.st_ino if path == self._file else self._inode
-            except OSError:
-                inode = 0 if path == self._file else self._inode
-            if inode != self._inode:
-                raise Gone("the run's labels.db was deleted or replaced; "
-                           "start the labelling page again")
-        return tuple(found)
+        try:
+            same = Path(self._store.where).stat().st_ino == self._inode
+        except OSError:
+            same = False
+        if not same:
+            raise Gone("the run's labels.db was deleted or replaced; "
+                       "start the labelling page again")
+        # Counts what others have committed. Never open the file by other means: closing it would
+        # drop this process's locks on it (sqlite.org/howtocorrupt, 2.2).
+        return self._watch.execute("PRAGMA data_version").fetchone()
 
 
 def checked_name(name: str) -> str:

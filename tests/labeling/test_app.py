@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import sqlite3
+import subprocess
+import sys
 
 import pytest
 from starlette.testclient import TestClient
@@ -261,3 +264,18 @@ def test_labels_that_come_from_elsewhere_meanwhile_count(site, store, run):
     keys = [{question["left"], question["right"]} for question in found["next"]]
     assert {first["left"], first["right"]} not in keys
     assert found["useful"] == 119 and found["answered"] == 0
+
+
+def test_reading_the_store_keeps_its_locks(site, store, run):
+    # Opening and closing the file by other means would drop SQLite's locks on it.
+    queue(site)
+    code = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    command = [sys.executable, "-c", code, str(RunFolder(run).labels)]
+    writer = sqlite3.connect(RunFolder(run).labels, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        assert queue(site)["answered"] == 0
+        assert b"locked" in subprocess.run(command, capture_output=True).stderr
+    finally:
+        writer.close()
+    assert subprocess.run(command).returncode == 0

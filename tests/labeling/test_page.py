@@ -176,6 +176,7 @@ def test_a_phone_shows_everything_without_scrolling(run, serve, visit):
     upper, lower = (page.locator(f"#{side}").bounding_box() for side in ("left", "right"))
     assert upper["x"] == lower["x"] and upper["y"] + upper["height"] <= lower["y"]
     assert upper["width"] >= 240
+    assert "upper" in page.get_attribute("#left", "aria-label")
     for button in page.locator("#ask button:visible").all():
         box = button.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 360

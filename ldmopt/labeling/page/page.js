@@ -56,6 +56,12 @@ function saved() {
   return `${count(outbox.size)} not stored yet; kept in this browser and sent again by itself.`;
 }
 
+// The word for an answer, as the pictures lie now.
+function named(preferred) {
+  const upright = $("ask").classList.contains("upright");
+  return (upright && { left: "Upper", right: "Lower" }[preferred]) || WORDS[preferred];
+}
+
 const count = (number) => `${number} answer${number === 1 ? "" : "s"}`;
 
 // ---- The question
@@ -136,7 +142,7 @@ function choose(preferred) {
   if (useful) useful--;
   turn();
   flash(preferred);
-  say(`${WORDS[preferred]} ✓`);
+  say(`${named(preferred)} ✓`);
   send(row);
   top();
 }
@@ -151,7 +157,7 @@ function undo() {
   if (useful !== null) useful++;
   if (answered < wanted) more = false;
   turn();
-  say(`Taken back: ${WORDS[last.preferred].toLowerCase()}. Choose again.`);
+  say(`Taken back: ${named(last.preferred).toLowerCase()}. Choose again.`);
   send({ page: last.page, step: last.step, left: last.left, right: last.right, preferred: "withdrawn" });
 }
 
@@ -214,6 +220,7 @@ document.addEventListener("keydown", (event) => {
 
 new ResizeObserver(() => {
   const upright = getComputedStyle($("pictures")).gridTemplateColumns.trim().split(" ").length === 1;
+  $("ask").classList.toggle("upright", upright);
   $("left").setAttribute("aria-label", upright ? "The upper picture is better" : "The left picture is better");
   $("right").setAttribute("aria-label", upright ? "The lower picture is better" : "The right picture is better");
   for (const place of [$("left"), $("right")]) {
