@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldmopt.scorers import davidson, posterior
+from ldmopt.scorers.evidence import Answers, Evidence, Posterior, Ratings
 from ldmopt.scorers.maps import FeatureMap
-from ldmopt.scorers.posterior import Answers, Evidence, Posterior, Ratings
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -18,6 +18,8 @@ TEMPERATURE_DEVIATION = 0.5
 """Prior deviation of the temperature's log around 0."""
 WIDENING_STRENGTH = 20.0
 """How many ratings a widening of exactly 1 is worth."""
+MARGIN = 1.0
+"""Nats by which a richer map must beat the base beyond the standard error: its prior odds."""
 MOST_COMPARED = 50_000
 
 
@@ -31,7 +33,7 @@ class Candidate:
         evidence: the labels seen through it.
         whole: the posterior of all labels.
         parts: posteriors of each fold's other prompts.
-        losses: `(groups,)` loss of each prompt when it was held out.
+        losses: `(temperatures, groups)` loss of each prompt when it was held out.
     """
 
     name: str
@@ -40,6 +42,15 @@ class Candidate:
     whole: Posterior
     parts: tuple[Posterior, ...]
     losses: Floats
+
+    def at_best(self, counted: NDArray[np.bool_]) -> Floats:
+        """Return the losses of some prompts at the temperature that suits them best.
+
+        Being less sure is no merit of a map: calibration gives it to every candidate.
+        """
+        seen = self.losses[:, counted]
+        prior = 0.5 * (np.log(posterior.TEMPERATURES) / TEMPERATURE_DEVIATION) ** 2
+        return np.asarray(seen[(seen.sum(axis=1) + prior).argmin()])
 
     @property
     def label(self) -> str:
@@ -59,7 +70,7 @@ def judged(
         held: what each fold holds out.
     """
     whole = learned(name, evidence)
-    parts, lost = [], np.zeros(evidence.groups)
+    parts, lost = [], np.zeros((len(posterior.TEMPERATURES), evidence.groups))
     for out in held:
         part = learned(name, evidence.rows(out, out=False), whole)
         lost += posterior.losses(evidence.rows(out, out=True), part)
@@ -84,7 +95,7 @@ def best(candidates: Sequence[Candidate], counted: NDArray[np.bool_], *, base: b
         counted: `(groups,)` prompts whose losses may be looked at.
         base: whether there is one.
     """
-    lost = np.array([candidate.losses[counted] for candidate in candidates])
+    lost = np.array([candidate.at_best(counted) for candidate in candidates])
     if not base:
         return int(lost.sum(axis=1).argmin())
     simple = int(lost[:2].sum(axis=1).argmin())
@@ -92,7 +103,7 @@ def best(candidates: Sequence[Candidate], counted: NDArray[np.bool_], *, base: b
     for number in range(2, len(candidates)):
         gain = lost[simple] - lost[number]
         error = gain.std(ddof=1) * np.sqrt(len(gain)) if len(gain) > 1 else np.inf
-        if gain.sum() > error and gain.sum() > most:
+        if gain.sum() > error + MARGIN and gain.sum() > most:
             chosen, most = number, float(gain.sum())
     return chosen
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ldmopt.errors import UserError
 from ldmopt.scorers import maps
+from ldmopt.scorers.evidence import Answers, Evidence, Posterior, Ratings
 from ldmopt.scorers.held_out import CrossValidated
 from ldmopt.scorers.maps import FeatureMap
-from ldmopt.scorers.posterior import Answers, Evidence, Posterior, Ratings
 from ldmopt.scorers.utility import Utility
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Names = NDArray[np.str_]
+Projected: TypeAlias = tuple[tuple[Floats, Floats], ...]
 NOBODY = ""
 """The rater's name where none was given."""
 UNIT_STRENGTH = 4.0
@@ -118,15 +119,27 @@ class Gathered:
         group = np.concatenate([self.group, self.pair_group, self.pair_group])
         return maps.linear_map(self.rows(), group, further, components, base=base)
 
-    def through(self, map_: FeatureMap) -> Evidence:
-        """Return the labels as the model wants them."""
-        pairs, count = self.pairs, len(self.pairs)
-        moved = map_(pairs.left) - map_(pairs.right)
+    def projected(self, linear: FeatureMap) -> Projected:
+        """Return base and linear part of the rated, the left and the right pictures."""
+        return tuple(
+            linear.projected(part) for part in (self.features, self.pairs.left, self.pairs.right)
+        )
+
+    def through(self, map_: FeatureMap, projected: Projected) -> Evidence:
+        """Return the labels as the model wants them.
+
+        Args:
+            map_: a map that shares its linear part with the one that `projected` is of, or has
+                none.
+            projected: of these labels' pictures.
+        """
+        pairs, count, kept = self.pairs, len(self.pairs), map_.axes.shape[1]
+        phi, left, right = (map_.expanded(base, part[:, :kept]) for base, part in projected)
         spread = np.zeros(count) if pairs.spread is None else pairs.spread
         weight = np.ones(count) if pairs.weight is None else pairs.weight
         return Evidence(
-            Ratings(map_(self.features), self.value, self.rater, self.group),
-            Answers(moved, pairs.win, self.pair_rater, self.pair_group, spread, weight),
+            Ratings(phi, self.value, self.rater, self.group),
+            Answers(left - right, pairs.win, self.pair_rater, self.pair_group, spread, weight),
             map_.parts,
             map_.base,
             len(self.names),

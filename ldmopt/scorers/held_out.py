@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ldmopt.scorers import choice, davidson
 from ldmopt.scorers.choice import Candidate
-from ldmopt.scorers.posterior import Answers, Posterior
+from ldmopt.scorers.evidence import Answers, Posterior
 
 Floats = NDArray[np.float64]
 Names = NDArray[np.str_]

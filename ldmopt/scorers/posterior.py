@@ -21,164 +21,28 @@ bent to the answers).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ldmopt.scorers import davidson
+from ldmopt.scorers import davidson, speech
+from ldmopt.scorers.evidence import Evidence, Floats, Ints, Posterior
+from ldmopt.scorers.maps import group_sums
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 BASE_DEVIATION = 0.5
 """Prior deviation of the base's weight around 1."""
-LEAST_BASE = 0.05
+LEAST_BASE = 0.01
 """What a base that may only become more or less sure keeps of its weight at least."""
 WIDTH = 1.0
 """What a part of phi is expected to move a utility by, in logits, before labels are seen."""
 WIDTH_STRENGTH = 2.0
 """How many well-determined weights that expectation is worth."""
-RELIABILITY_DEVIATION = 0.6
-SCALE_DEVIATION = 0.4
-"""Prior deviations of a rater's log reliability and log scale."""
-NOISE_STRENGTH = 4.0
-"""How many ratings the pooled noise is worth for one rater."""
-RATING_NOISE = np.pi / np.sqrt(6.0)
-"""A rating's noise in logits: two of them make a logistic's deviation, pi / sqrt(3)."""
-UNIT_DEVIATION = 0.5
-"""Prior deviation of the log of that, where pairs tell the unit as well."""
-TIES = 0.2
-TIES_DEVIATION = 1.5
-"""Prior of the tie parameter: its centre, and the deviation of its log."""
-LEAST_NOISE = 1e-3
-"""Least noise of a rating, in deviations of all ratings."""
+TEMPERATURES = np.exp(np.linspace(-2.0, 1.0, 13))
 SWEEPS = 40
 ROUNDS = 50
 """Newton steps for given hyperparameters at most; between two updates of them one is enough."""
 TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class Ratings:
-    """Ratings in a unit of about their own deviation.
-
-    Attributes:
-        phi: `(n, width)`.
-        value: `(n,)`.
-        rater: `(n,)` number of the rater.
-        group: `(n,)` number of the prompt.
-    """
-
-    phi: Floats
-    value: Floats
-    rater: Ints
-    group: Ints
-
-    def rows(self, chosen: NDArray[np.bool_]) -> Ratings:
-        """Return some of them."""
-        return Ratings(self.phi[chosen], self.value[chosen], self.rater[chosen], self.group[chosen])
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """Answers to pairs.
-
-    Attributes:
-        moved: `(m, width)` phi of the left picture less that of the right one.
-        win: `(m,)` 1, 0 or 1/2.
-        rater: `(m,)` number of the rater.
-        group: `(m,)` number of the prompt.
-        spread: `(m,)` variance of the base's difference.
-        weight: `(m,)` how many answers each counts for.
-    """
-
-    moved: Floats
-    win: Floats
-    rater: Ints
-    group: Ints
-    spread: Floats
-    weight: Floats
-
-    def rows(self, chosen: NDArray[np.bool_]) -> Answers:
-        """Return some of them."""
-        return Answers(
-            self.moved[chosen],
-            self.win[chosen],
-            self.rater[chosen],
-            self.group[chosen],
-            self.spread[chosen],
-            self.weight[chosen],
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """All labels of one fit.
-
-    Attributes:
-        ratings: the ratings, perhaps none.
-        answers: the answers to pairs, perhaps none.
-        parts: where phi's parts stand; the base, if any, is column 0 and in none of them.
-        base: whether column 0 is a base.
-        raters: how many raters there are.
-        groups: how many prompts there are.
-        effects: whether prompts move ratings.
-    """
-
-    ratings: Ratings
-    answers: Answers
-    parts: tuple[slice, ...]
-    base: bool
-    raters: int
-    groups: int
-    effects: bool
-
-    def rows(self, held: NDArray[np.bool_], *, out: bool) -> Evidence:
-        """Return the labels of some prompts (`held`, by number), or of the others."""
-        chosen = held if out else ~held
-        return replace(
-            self,
-            ratings=self.ratings.rows(chosen[self.ratings.group]),
-            answers=self.answers.rows(chosen[self.answers.group]),
-        )
-
-    @property
-    def width(self) -> int:
-        """The number of columns of phi."""
-        return int(self.answers.moved.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
-class Posterior:
-    """What was learned.
-
-    Attributes:
-        weights: `(width,)` MAP.
-        covariance: `(width, width)` Laplace.
-        precision: `(parts,)` prior precision of each part's weights.
-        nu: Davidson's tie parameter.
-        reliability: `(raters,)`.
-        offset: `(raters,)`, in the unit of `Ratings.value`, as are the next two.
-        scale: `(raters,)` per logit.
-        noise: `(raters,)` deviation.
-        effect: variance of the prompts' effects, squared logits.
-        sweeps: how many were needed.
-    """
-
-    weights: Floats
-    covariance: Floats
-    precision: Floats
-    nu: float
-    reliability: Floats
-    offset: Floats
-    scale: Floats
-    noise: Floats
-    effect: float
-    sweeps: int = 0
-
-    def variance(self, phi: Floats) -> Floats:
-        """Return the variance of `phi @ weights`."""
-        return np.asarray(np.maximum(((phi @ self.covariance) * phi).sum(axis=1), 0.0))
 
 
 def fitted(
@@ -202,9 +66,9 @@ def fitted(
         utility, moved = _seen(evidence, state)
         state = _widths(evidence, state)
         if len(evidence.answers.win):
-            state = _of_pairs(evidence, state, *moved)
+            state = speech.of_pairs(evidence, state, *moved)
         if len(evidence.ratings.value):
-            state = _of_ratings(evidence, state, *utility)
+            state = speech.of_ratings(evidence, state, *utility)
         if sweep and _still(before, state):
             break
     return replace(turned(state, ROUNDS), sweeps=sweep + 1)
@@ -222,10 +86,10 @@ def _start(evidence: Evidence) -> Posterior:
         weights=weights,
         covariance=np.zeros((width, width)),
         precision=np.full(len(evidence.parts), WIDTH**-2),
-        nu=TIES,
+        nu=speech.TIES,
         reliability=ones,
         offset=total / np.maximum(count, 1),
-        scale=0.7 * ones / RATING_NOISE,
+        scale=0.7 * ones / speech.RATING_NOISE,
         noise=0.7 * ones,
         effect=0.25 if evidence.effects else 0.0,
     )
@@ -250,7 +114,7 @@ def _weights(evidence: Evidence, state: Posterior, rounds: int) -> Posterior:
     centre, precision = _prior(evidence, state)
     matrix, vector = _normal_equations(evidence, state)
     answers = evidence.answers
-    steepness = davidson.flattened(state.reliability[answers.rater], _spread(evidence, state))
+    steepness = davidson.flattened(state.reliability[answers.rater], evidence.spread(state.weights))
     turned = answers.moved * steepness[:, None]
 
     def loss(weights: Floats, difference: Floats) -> float:
@@ -266,7 +130,8 @@ def _weights(evidence: Evidence, state: Posterior, rounds: int) -> Posterior:
         slope, curvature = davidson.slopes(difference, answers.win, state.nu)
         gradient = vector - matrix @ weights - precision * (weights - centre)
         gradient += turned.T @ (answers.weight * slope)
-        hessian = matrix + (turned * (answers.weight * curvature)[:, None]).T @ turned
+        root = turned * np.sqrt(answers.weight * curvature)[:, None]
+        hessian = matrix + root.T @ root
         hessian[np.diag_indices_from(hessian)] += precision
         step = np.linalg.solve(hessian, gradient)
         gain, share = float(step @ gradient), 1.0
@@ -290,11 +155,6 @@ def _weights(evidence: Evidence, state: Posterior, rounds: int) -> Posterior:
     return replace(state, weights=weights, covariance=0.5 * (covariance + covariance.T))
 
 
-def _spread(evidence: Evidence, state: Posterior) -> Floats:
-    """Return the variance that the base's own uncertainty gives each difference."""
-    return evidence.answers.spread * (state.weights[0] ** 2 if evidence.base else 1.0)
-
-
 def _normal_equations(evidence: Evidence, state: Posterior) -> tuple[Floats, Floats]:
     """Return matrix and vector of the ratings' quadratic form, prompts' effects integrated out."""
     ratings = evidence.ratings
@@ -304,19 +164,11 @@ def _normal_equations(evidence: Evidence, state: Posterior) -> tuple[Floats, Flo
     weighted = ratings.phi * information[:, None]
     matrix, vector = weighted.T @ ratings.phi, weighted.T @ target
     if state.effect > 0 and len(target):
-        sums, total = _by_group(ratings.group, weighted), np.bincount(ratings.group, information)
+        sums, total = group_sums(ratings.group, weighted), np.bincount(ratings.group, information)
         kept = 1.0 / (1.0 / state.effect + total)
         matrix -= (sums * kept[:, None]).T @ sums
         vector -= sums.T @ (kept * np.bincount(ratings.group, information * target))
     return matrix, vector
-
-
-def _by_group(group: Ints, rows: Floats) -> Floats:
-    """Return the sums of rows by group, `(groups, columns)`."""
-    from scipy.sparse import csr_matrix
-
-    members = csr_matrix((np.ones(len(group)), (group, np.arange(len(group)))))
-    return np.asarray(members @ rows)
 
 
 def _seen(
@@ -342,104 +194,6 @@ def _widths(evidence: Evidence, state: Posterior) -> Posterior:
     return replace(state, precision=precision)
 
 
-def _of_pairs(evidence: Evidence, state: Posterior, mean: Floats, variance: Floats) -> Posterior:
-    """Update the tie parameter and the raters' reliabilities, one Newton step each."""
-    answers = evidence.answers
-    spread = _spread(evidence, state)
-    reliability = state.reliability[answers.rater]
-    difference = reliability * davidson.flattened(mean, spread + reliability**2 * variance)
-    weight = answers.weight
-    tie = davidson.outcomes(difference, state.nu)[2]
-    slope = (weight * ((answers.win == 0.5) - tie)).sum()
-    slope -= np.log(state.nu / TIES) / TIES_DEVIATION**2
-    curvature = (weight * tie * (1.0 - tie)).sum() + TIES_DEVIATION**-2
-    nu = float(state.nu * np.exp(np.clip(slope / curvature, -1.0, 1.0)))
-    counts = np.bincount(answers.rater, weight, evidence.raters)
-    if (counts > 0).sum() < 2:
-        return replace(state, nu=nu)
-    log = np.log(state.reliability)
-    first, second = davidson.slopes(difference, answers.win, nu)
-    told = np.bincount(answers.rater, weight * first * difference, evidence.raters)
-    slopes = told - log / RELIABILITY_DEVIATION**2
-    curves = np.bincount(answers.rater, weight * second * difference**2, evidence.raters)
-    log = log + np.clip(slopes / (curves + RELIABILITY_DEVIATION**-2), -0.5, 0.5)
-    log -= (counts * log).sum() / counts.sum()
-    return replace(state, nu=nu, reliability=np.where(counts > 0, np.exp(log), 1.0))
-
-
-def _of_ratings(evidence: Evidence, state: Posterior, mean: Floats, variance: Floats) -> Posterior:
-    """Update the prompts' effects and the raters' offsets, scales and noises."""
-    ratings = evidence.ratings
-    rater, count = ratings.rater, np.bincount(ratings.rater, minlength=evidence.raters)
-    effect, state, spare = _effects(evidence, state, mean)
-    level, variance = mean + effect, variance + spare
-
-    def per_rater(values: Floats) -> Floats:
-        return np.asarray(np.bincount(rater, values, evidence.raters), np.float64)
-
-    offset = _offsets(state, count, per_rater(ratings.value - state.scale[rater] * level))
-    rest = ratings.value - offset[rater]
-    precision = state.noise**-2
-    squares, products = per_rater(level**2), per_rater(level * rest)
-    squares = squares + per_rater(variance)
-    judged = count > 0
-    noise = _pooled(state.noise, count)
-    centre = np.log(noise / RATING_NOISE)
-    log = np.log(state.scale)
-    if len(evidence.answers.win):
-        strength = judged.sum() / SCALE_DEVIATION**2
-        centre = (strength * log[judged].mean() + centre / UNIT_DEVIATION**2) / (
-            strength + UNIT_DEVIATION**-2
-        )
-    for _ in range(3):
-        scale = np.exp(log)
-        slope = precision * scale * (products - scale * squares)
-        slope -= (log - centre) / SCALE_DEVIATION**2
-        curve = precision * scale**2 * squares + SCALE_DEVIATION**-2
-        log = log + np.clip(slope / curve, -0.5, 0.5)
-    if not len(evidence.answers.win):
-        log = log - (count * log).sum() / count.sum() + np.log(noise / RATING_NOISE)
-    scale = np.where(judged, np.exp(log), np.exp(centre))
-    left = (rest - scale[rater] * level) ** 2 + scale[rater] ** 2 * variance
-    pooled = float(left.mean())
-    square = (per_rater(left) + NOISE_STRENGTH * pooled) / (count + NOISE_STRENGTH)
-    offset = np.where(judged, offset, offset[judged].mean())
-    noises = np.sqrt(np.maximum(square, LEAST_NOISE**2))
-    return replace(state, offset=offset, scale=scale, noise=noises)
-
-
-def _pooled(noise: Floats, count: Ints) -> float:
-    """Return the raters' noise together."""
-    return float(np.sqrt((noise**2 * count).sum() / count.sum()))
-
-
-def _offsets(state: Posterior, count: Ints, total: Floats) -> Floats:
-    """Return the raters' offsets, shrunk a little to their mean."""
-    judged = count > 0
-    middle = float((total[judged] / count[judged]).mean())
-    between = np.var(state.offset[judged]) + 0.05
-    keep = state.noise**2 / between
-    return np.asarray((total + keep * middle) / (count + keep))
-
-
-def _effects(
-    evidence: Evidence, state: Posterior, mean: Floats
-) -> tuple[Floats, Posterior, Floats]:
-    """Return each rating's prompt effect, the state with their variance, and what is unsure."""
-    ratings = evidence.ratings
-    if not evidence.effects:
-        return np.zeros(len(mean)), state, np.zeros(len(mean))
-    scale = state.scale[ratings.rater]
-    information = (scale / state.noise[ratings.rater]) ** 2
-    left = (ratings.value - state.offset[ratings.rater]) / scale - mean
-    kept = 1.0 / (1.0 / state.effect + np.bincount(ratings.group, information))
-    effect = kept * np.bincount(ratings.group, information * left)
-    known = np.bincount(ratings.group) > 0
-    variance = (np.square(effect[known]) + kept[known]).sum() + 0.1
-    moved = replace(state, effect=float(variance / (known.sum() + 1.0)))
-    return np.asarray(effect[ratings.group]), moved, np.asarray(kept[ratings.group])
-
-
 def _still(before: Posterior, after: Posterior) -> bool:
     """Tell whether a sweep changed nothing worth another one."""
 
@@ -458,20 +212,24 @@ def _still(before: Posterior, after: Posterior) -> bool:
 
 
 def losses(evidence: Evidence, state: Posterior) -> Floats:
-    """Return the negative log likelihood of each prompt's labels, `(groups,)`, in nats.
+    """Return the negative log likelihood of each prompt's labels in nats.
 
     Ratings of one prompt share its unknown effect. The weights' uncertainty counts for each
     label by itself.
+
+    Returns:
+        `(temperatures, groups)`, for differences of pairs multiplied by each of `TEMPERATURES`.
     """
     (utility, unsure), (mean, variance) = _seen(evidence, state)
     answers, ratings = evidence.answers, evidence.ratings
-    result = np.zeros(evidence.groups)
+    result = np.zeros((len(TEMPERATURES), evidence.groups))
     if len(answers.win):
         reliability = state.reliability[answers.rater]
-        spread = _spread(evidence, state)
+        spread = evidence.spread(state.weights)
         difference = reliability * davidson.flattened(mean, spread + reliability**2 * variance)
-        lost = answers.weight * davidson.surprise(difference, answers.win, state.nu)
-        result += np.bincount(answers.group, lost, evidence.groups)
+        for row, sharp in zip(result, TEMPERATURES, strict=True):
+            lost = answers.weight * davidson.surprise(sharp * difference, answers.win, state.nu)
+            row += np.bincount(answers.group, lost, evidence.groups)
     if len(ratings.value):
         scale = state.scale[ratings.rater]
         own = unsure + (state.noise[ratings.rater] / scale) ** 2

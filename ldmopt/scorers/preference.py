@@ -20,6 +20,7 @@ from ldmopt.errors import UserError, did_you_mean
 from ldmopt.scorers import choice, gathered, held_out, maps, posterior
 from ldmopt.scorers.choice import Candidate
 from ldmopt.scorers.gathered import Gathered, InputError, Pairs
+from ldmopt.scorers.maps import FeatureMap
 from ldmopt.scorers.utility import Utility
 
 __all__ = ["InputError", "Pairs", "PreferenceRegressor"]
@@ -118,7 +119,7 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.fold_of_ = dict(zip(labels.prompts.tolist(), fold.tolist(), strict=True))
         self.chosen_ = found.name
         self.learned_ = found.name != "base" and labels.differ
-        self.losses_ = {each.label: float(each.losses.sum()) for each in candidates}
+        self.losses_ = {each.label: float(each.at_best(everything).sum()) for each in candidates}
         return self
 
     def utility(self, X: ArrayLike, return_std: bool = False) -> Predicted:
@@ -287,19 +288,23 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ) -> list[Candidate]:
         """Return what may be chosen, from simple to rich, each with its held-out losses."""
         linear = labels.linear_map(further, self.components, base=self.base)
-        rows = labels.rows() if self.map in ("auto", "rbf") else further
+        projected = labels.projected(linear)
+
+        def judged(name: str, map_: FeatureMap) -> Candidate:
+            return choice.judged(name, map_, labels.through(map_, projected), held)
+
         made = []
         if self.base:
             alone = maps.base_alone(linear)
-            made += [choice.judged(name, alone, labels.through(alone), held)
-                     for name in ("base", "sure")]  # fmt: skip
-        if not linear.parts or (self.base and not held) or self.map == "base":
-            return made or [choice.judged("linear", linear, labels.through(linear), held)]
-        made.append(choice.judged("linear", linear, labels.through(linear), held))
-        if self.map != "linear":
+            made = [judged("base", alone), judged("sure", alone)]
+            if self.map == "base" or not held or not linear.parts:
+                return made
+        made.append(judged("linear", linear))
+        if self.map in ("auto", "rbf") and linear.parts:
+            inputs = np.unique(np.concatenate([part for _, part in projected]), axis=0)
             for gamma in maps.BANDWIDTHS:
-                bumps = maps.with_bumps(linear, rows, gamma, self._seed)
-                made.append(choice.judged("rbf", bumps, labels.through(bumps), held))
+                bumps = maps.with_bumps(linear, inputs, gamma, self._seed)
+                made.append(judged("rbf", bumps))
         return made
 
 
