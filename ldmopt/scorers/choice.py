@@ -96,6 +96,7 @@ def best(candidates: Sequence[Candidate], counted: NDArray[np.bool_], *, base: b
         base: whether there is one.
     """
     lost = np.array([candidate.at_best(counted) for candidate in candidates])
+    lost = np.nan_to_num(lost, nan=np.inf, posinf=np.inf)
     if not base:
         return int(lost.sum(axis=1).argmin())
     simple = int(lost[:2].sum(axis=1).argmin())

@@ -38,6 +38,7 @@ WIDTH = 1.0
 """What a part of phi is expected to move a utility by, in logits, before labels are seen."""
 WIDTH_STRENGTH = 2.0
 """How many well-determined weights that expectation is worth."""
+OUTLIER = 3.0
 TEMPERATURES = np.exp(np.linspace(-2.0, 1.0, 13))
 SWEEPS = 40
 ROUNDS = 50
@@ -215,7 +216,8 @@ def losses(evidence: Evidence, state: Posterior) -> Floats:
     """Return the negative log likelihood of each prompt's labels in nats.
 
     Ratings of one prompt share its unknown effect. The weights' uncertainty counts for each
-    label by itself.
+    label by itself. A rating further off than `OUTLIER` deviations counts as if it were just as
+    far: one contrary rater must not decide what is believed of all others.
 
     Returns:
         `(temperatures, groups)`, for differences of pairs multiplied by each of `TEMPERATURES`.
@@ -234,6 +236,8 @@ def losses(evidence: Evidence, state: Posterior) -> Floats:
         scale = state.scale[ratings.rater]
         own = unsure + (state.noise[ratings.rater] / scale) ** 2
         left = (ratings.value - state.offset[ratings.rater]) / scale - utility
+        most = OUTLIER * np.sqrt(own + state.effect)
+        left = np.clip(left, -most, most)
         lost = 0.5 * (np.log(2 * np.pi * own * scale**2) + left**2 / own)
         result += np.bincount(ratings.group, lost, evidence.groups)
         if state.effect > 0:

@@ -13,7 +13,7 @@ from ldmopt.scorers import davidson
 from ldmopt.scorers.evidence import Evidence, Floats, Ints, Posterior
 
 RELIABILITY_DEVIATION = 0.6
-SCALE_DEVIATION = 0.4
+SCALE_DEVIATION = 0.6
 """Prior deviations of a rater's log reliability and log scale."""
 NOISE_STRENGTH = 4.0
 """How many ratings the pooled noise is worth for one rater."""
@@ -88,16 +88,15 @@ def of_ratings(evidence: Evidence, state: Posterior, mean: Floats, variance: Flo
         log = log - (count * log).sum() / count.sum() + np.log(noise / RATING_NOISE)
     scale = np.where(judged, np.exp(log), np.exp(centre))
     left = (rest - scale[rater] * level) ** 2 + scale[rater] ** 2 * variance
-    pooled = float(left.mean())
-    square = (per_rater(left) + NOISE_STRENGTH * pooled) / (count + NOISE_STRENGTH)
+    square = (per_rater(left) + NOISE_STRENGTH * noise**2) / (count + NOISE_STRENGTH)
     offset = np.where(judged, offset, offset[judged].mean())
     noises = np.sqrt(np.maximum(square, LEAST_NOISE**2))
     return replace(state, offset=offset, scale=scale, noise=noises)
 
 
 def _pooled(noise: Floats, count: Ints) -> float:
-    """Return the raters' noise together."""
-    return float(np.sqrt((noise**2 * count).sum() / count.sum()))
+    """Return the raters' noise together: a geometric mean, so that one spammer moves it little."""
+    return float(np.exp((np.log(noise) * count).sum() / count.sum()))
 
 
 def _offsets(state: Posterior, count: Ints, total: Floats) -> Floats:

@@ -78,16 +78,16 @@ def test_a_bent_utility_is_followed_by_the_rbf_map_and_not_by_the_linear_one():
 
 def test_ratings_and_pairs_together_beat_either_alone():
     scores = {"both": [], "ratings": [], "pairs": []}
-    for seed in range(8):
+    for seed in range(6):
         world = World(10 + seed)
         train = world.group < 25
         rows = world.rng.choice(np.flatnonzero(train), 60)
         y, answers = world.ratings(rows, noise=1.2), world.pairs(60, train)
         x, groups = world.features[rows], world.group[rows]
         fits = {
-            "both": PreferenceRegressor().fit(x, y, groups=groups, pairs=answers),
-            "ratings": PreferenceRegressor().fit(x, y, groups=groups),
-            "pairs": PreferenceRegressor().fit(None, pairs=answers),
+            "both": PreferenceRegressor(map="linear").fit(x, y, groups=groups, pairs=answers),
+            "ratings": PreferenceRegressor(map="linear").fit(x, y, groups=groups),
+            "pairs": PreferenceRegressor(map="linear").fit(None, pairs=answers),
         }
         for name, known in fits.items():
             seen = known.utility(world.features[~train])
@@ -132,6 +132,26 @@ def test_a_noisy_raters_ratings_weigh_less_and_scales_are_told_apart():
     assert np.corrcoef(mean, world.truth)[0, 1] > 0.98
 
 
+@pytest.mark.parametrize("contrary", [8, 16])
+def test_a_contrary_minority_does_not_undo_what_others_said(contrary):
+    world = World(31, each=4)
+    rows = np.arange(64)
+    few = rows[:contrary]
+    y = np.concatenate([
+        world.ratings(rows, noise=0.4, effect=0.1), 10 - world.ratings(few, noise=0.4, effect=0.1),
+    ])  # fmt: skip
+    base = 10 * world.rng.normal(size=len(world.truth))
+    table, rated = np.column_stack([base, world.features]), np.concatenate([rows, few])
+    known = PreferenceRegressor(base=True, map="linear").fit(
+        table[rated], y, raters=["many"] * 64 + ["few"] * contrary, groups=world.group[rated]
+    )
+    assert known.chosen_ == "linear"
+    assert np.corrcoef(known.utility(table[64:]), world.truth[64:])[0, 1] > 0.95
+    named = known.raters_
+    signal = {name: each["scale"] / each["noise"] for name, each in named.items()}
+    assert signal["many"] > 3 * signal["few"]
+
+
 def test_ties_are_learned():
     world = World(4)
     seldom = PreferenceRegressor(map="linear").fit(None, pairs=world.pairs(800, nu=0.1))
@@ -150,7 +170,7 @@ def test_intervals_of_new_prompts_ratings_hold_nine_in_ten():
         raters = np.where(world.rng.random(len(world.group)) < 0.5, "a", "b")
         noise = np.where(raters == "a", 0.7, 1.4)
         y = world.ratings(np.arange(len(raters)), noise=noise)
-        known = PreferenceRegressor().fit(
+        known = PreferenceRegressor(map="linear").fit(
             world.features[rows], y[rows], raters=raters[rows], groups=world.group[rows]
         )
         for name in "ab":
