@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ldmopt.linting import lint
     from ldmopt.preview import plan
     from ldmopt.rulebook import Recommendation, Rulebook
+    from ldmopt.study.fitting import fit_run as fit
     from ldmopt.study.labelled import labels_export, labels_import
     from ldmopt.study.output import distill_run as distill
     from ldmopt.study.spec import StudySpec, read_spec
     from ldmopt.study.stages import run
-    from ldmopt.study.taste import fit_run as fit
     from ldmopt.study.taste import rescore
 
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ _HOMES = {
     "Quality": "contracts", "Recommendation": "rulebook", "Rulebook": "rulebook",
     "Score": "contracts", "Setting": "contracts", "Space": "knob", "Stage": "knob",
     "StudySpec": "study.spec", "UserError": "errors", "build_space": "knob",
-    "distill": "study.output:distill_run", "doctor": "checkup", "fit": "study.taste:fit_run",
+    "distill": "study.output:distill_run", "doctor": "checkup", "fit": "study.fitting:fit_run",
     "generate": "apply", "label": "labeling.serve", "labels_export": "study.labelled",
     "labels_import": "study.labelled", "lint": "linting", "plan": "preview",
     "read_setting": "apply", "read_spec": "study.spec", "rescore": "study.taste",

@@ -224,17 +224,29 @@ def labels_export(
 
 
 @app.command()
-def fit(run: Run, as_json: Json = False) -> None:
-    """Fold a run's labels into the regressor."""
-    from ldmopt import fit as fit_run
+def fit(
+    folder: Folder,
+    encoder: Annotated[str | None, typer.Option(
+        help="auto, statistics, miniature, or the folder or hub id of a CLIP."
+    )] = None,
+    laion: Annotated[str | None, typer.Option(
+        help="File of an aesthetic head of LAION's on that CLIP, to compare with."
+    )] = None,
+    as_json: Json = False,
+) -> None:
+    """Learn the taste behind the labels, and say how well it is known."""
+    from ldmopt import fit as fit_labels
+    from ldmopt.display import fit_next, fit_report, share_bar
 
-    found = fit_run(run)
+    with share_bar(_console(stderr=True), "learning, and testing what was learned") as progress:
+        found = fit_labels(folder, encoder=encoder, laion=laion, progress=progress)
     if as_json:
         _print_json({"identity": dict(found.identity), "report": dict(found.report)})
         return
-    for name, value in found.identity.items():
-        typer.echo(f"{name}: {value}")
-    typer.echo(f"judge the run's pictures by it with: ldmopt rescore {run}")
+    console = _console()
+    console.print(fit_report(found.report))
+    for line in fit_next(found.report, folder):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

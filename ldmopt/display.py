@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -17,10 +18,13 @@ from rich.text import Text
 
 from ldmopt.contracts import Trial
 from ldmopt.exports._words import OF_THE_DEFAULT, differing, judged_columns, telling
+from ldmopt.exports.taste_plots import whose
+from ldmopt.exports.taste_report import figure_text, judge_name
 from ldmopt.labels import Imported
 from ldmopt.study.session import Report, State
 
 FRONT_ROWS = 8
+RATER_ROWS = 12
 
 
 @contextmanager
@@ -160,7 +164,9 @@ def megabytes(count: int | float | None) -> str:
 def recommendations_table(data: Mapping[str, Any]) -> Table:
     """Return a rulebook's recommendations as a table, the default first."""
     default, judged = data["default"], judged_columns(data["recommendations"])
-    table = Table("id", *judged, "seconds", "memory", "setting", box=None, pad_edge=False)
+    table = Table("id", *judged, "seconds", "memory", "setting", box=None, pad_edge=False,
+                  caption=f"judged by {escape(data['scope']['scorer'])}", caption_style="dim",
+                  caption_justify="left")
     base = default["setting"]
     seconds = default["cost"].get("seconds")
     shown = telling(base, [item["setting"] for item in data["recommendations"]])
@@ -251,3 +257,46 @@ def doctor_lines(found: Mapping[str, Any]) -> Iterator[str]:
                                               if row["install"] else "")
     if not found["problems"]:
         yield "no problem found"
+
+
+def fit_report(report: Mapping[str, Any]) -> Group:
+    """Return what `fit` found, as a table of judges, one of raters, and what follows."""
+    found, labels = report["agreement"], report["labels"]
+    about = Text(f"Learned from {whose(labels)} about {labels['pictures']} pictures"
+                 + (f" of {labels['prompts']} prompts" if labels["prompts"] else "")
+                 + f", on the encoder {report['encoder']}, on top of {report['prior']}.")
+    judges = Table("held-out agreement", "accuracy", "Spearman", "Brier", box=None,
+                   pad_edge=False)
+    for name, row in found["judges"].items():
+        brier = "-" if row["brier"] is None else f"{row['brier']:.3f}"
+        judges.add_row(Text(judge_name(name)), Text(figure_text(row["accuracy"])),
+                       Text(figure_text(row["spearman"])), brier,
+                       style="bold" if name == "fitted" else "")
+    raters = Table("rater", "labels", "prior + labels", "prior alone", "with themselves",
+                   "with the others", box=None, pad_edge=False)
+    for name, row in list(found["raters"].items())[:RATER_ROWS]:
+        own = labels["by_rater"].get(name, {})
+        count = sum(own.get(kind, 0) for kind in ("ratings", "pairs", "keeps"))
+        cells = (row["judges"]["fitted"]["accuracy"], row["judges"]["prior"]["accuracy"],
+                 row["themselves"], row["others"]["accuracy"])
+        raters.add_row(Text(name), str(count), *(Text(figure_text(cell)) for cell in cells))
+    lines = [Text(f"- {line}") for line in report["conclusions"]]
+    more = len(found["raters"]) - RATER_ROWS
+    if more > 0:
+        raters.add_row(Text(f"and {more} more, in report.md"))
+    return Group(about, Text(), judges, Text(), raters, Text(), *lines)
+
+
+def fit_next(report: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return where `fit` left what it found, and what to do next."""
+    files = [name for name in ("report.md", "learning.png", "reliability.png")
+             if (folder / "regressor" / name).is_file()]
+    lines = ["", f"In {folder / 'regressor'}: {', '.join(files)}"]
+    gain = report["agreement"]["gain"]
+    if gain["low"] is None or gain["low"] <= 0:
+        lines.append("Next: label more, of more prompts, and fit again")
+    if (folder / "study.toml").is_file():
+        lines.append(f"Judge the run's pictures by it with: ldmopt rescore {folder}")
+    else:
+        lines.append(f'Let it judge a study with, in its TOML: [scorer] regressor = "{folder}"')
+    return lines

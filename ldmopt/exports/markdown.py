@@ -280,7 +280,8 @@ def _scope(data: Mapping[str, Any]) -> Iterator[str]:
         "prompts and seeds": f"{scope['prompts']} prompts x {scope['seeds']} seeds in the search, "
         f"{held_out} other prompts for the recommendations",
         "pictures": f"{scope['pictures']:,}",
-        "judged by": f"{scope['scorer']}; human labels: {scope['human_labels']}",
+        "judged by": f"{scope['scorer']}; labels of people that it learned from: "
+        f"{scope['human_labels']}",
         "versions": ", ".join(f"{k} {v}" for k, v in scope["versions"].items()),
         "made": f"{data['created']} by ldmopt {data['ldmopt_version']}, "
         f"generation {data['generation']}",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ldmopt.scorers.regressor import preference
+from ldmopt.scorers.chances import preference
 
 Floats = NDArray[np.float64]
 TIE = 0.025

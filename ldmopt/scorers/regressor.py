@@ -1,9 +1,13 @@
-"""The learned aesthetic regressor: boosted trees on features, and a small head for human taste.
+"""The learned aesthetic regressor: a prior that knows damage, and a taste learned from labels.
 
-The trees know damage: they were trained on ladders of it (`ldmopt.scorers.ladders`, the idea of
-RankIQA, Liu et al. 2017), never on captions. Several members trained on different scenes give a
-value each; their spread is the deviation. A head, fitted to human labels by
-`ldmopt.scorers.taste`, bends the value towards a rater's taste and adds its own uncertainty.
+The prior is boosted trees over the statistics of a picture. They were trained on ladders of known
+damage (`ldmopt.scorers.ladders`, the idea of RankIQA, Liu et al. 2017), never on captions and
+never on anybody's labels. Several members trained on different scenes give a value each; their
+spread is the prior's deviation.
+
+The taste (`ldmopt.scorers.preference`, fitted by `ldmopt.scorers.taste`) is a utility over the
+features of one encoder that starts at the prior and goes where labels lead. Every encoder's
+features begin with the statistics, so the prior works with every encoder; a taste belongs to one.
 
 A value is in logits: the chance that one picture is preferred to another of the same prompt is
 the logistic function of the difference, flattened by the variance of that difference (MacKay
@@ -26,50 +30,61 @@ from numpy.typing import NDArray
 from ldmopt.contracts import Picture, Preference, Score, Scorer
 from ldmopt.errors import UserError
 from ldmopt.scorers import encoders
+from ldmopt.scorers.chances import chances, spread
 from ldmopt.scorers.trees import Forest
+from ldmopt.scorers.utility import Utility
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 1 had another kind of taste, which is refused; its priors are read."""
+PRIOR = "a prior learned from ladders of known damage (the idea of RankIQA, Liu et al. 2017)"
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """The main axes of the features, in which a head tells taste.
+    """The main axes along which the statistics of pictures of one scene differ.
 
     Attributes:
         mean: `(columns,)`.
-        axes: `(columns, k)`; `(features - mean) @ axes` has about unit variance each.
+        axes: `(columns, k)`; `(statistics - mean) @ axes` has about unit variance each.
     """
 
     mean: NDArray[np.float32]
     axes: NDArray[np.float32]
 
+    def __call__(self, features: NDArray[np.float32]) -> Floats:
+        """Return `(n, k)` places of `(n, columns or more)` features."""
+        own = features[:, : len(self.mean)].astype(np.float64) - self.mean
+        return np.asarray(own @ self.axes.astype(np.float64))
+
 
 @dataclass(frozen=True, eq=False)
-class Head:
-    """Taste learned from labels: `value = weights . (base value, axes)`, a Gaussian posterior.
+class CrossFit:
+    """Tastes that each left some labelled prompts out.
 
     Attributes:
-        weights: `(1 + k,)`, the mode; (1, 0, ...) is the base alone.
-        covariance: `(1 + k, 1 + k)`, Laplace.
+        fold_of: prompt -> number of the taste that did not learn from it.
+        tastes: one for each fold.
     """
 
-    weights: Floats
-    covariance: Floats
+    fold_of: Mapping[str, int]
+    tastes: tuple[Utility, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Regressor:
-    """A scorer that learned from damage, and from people where there were labels.
+    """A scorer that learned from damage, and from labels where there were any.
 
     Attributes:
         encoder: name of the encoder of `ldmopt.scorers.encoders`.
-        encoder_digest: the features it was trained on; others are refused.
-        forest: the members.
+        encoder_digest: whose features it takes; others are refused.
+        forest: the prior's members.
         scale: logits per unit of the forest.
         noise: variance (squared logits) of a difference beyond the members' spread.
-        space: what a head works in.
-        head: taste, or None.
+        space: where a picture lies among others.
+        taste: what labels taught, on the prior's value and the features; None for the prior.
+        crossed: the same, learned without some of the prompts; None where there is one prompt or
+            none.
         report: what it was trained on and how well it did, plain JSON data.
     """
 
@@ -79,20 +94,23 @@ class Regressor:
     scale: float
     noise: float
     space: Space
-    head: Head | None = None
+    taste: Utility | None = None
+    crossed: CrossFit | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Name and digest, and what it learned from."""
+        """Name and digest, and what it learned from, by people and by simulated raters."""
         labels = self.report.get("labels", {})
+        human, simulated = labels.get("human", 0), labels.get("simulated", 0)
         return {
             "name": "regressor",
             "digest": self.digest,
             "encoder": self.encoder,
+            "is": learned_from(human, simulated),
             "trained_on": self.report.get("trained_on", "ladders of known damage"),
-            "human_labels": labels.get("human", 0),
-            "simulated_labels": labels.get("simulated", 0),
+            "human_labels": human,
+            "simulated_labels": simulated,
         }
 
     @cached_property
@@ -102,22 +120,17 @@ class Regressor:
         for name, array in sorted(self._arrays().items()):
             whole.update(name.encode())
             whole.update(np.ascontiguousarray(array).tobytes())
+        if self.taste is not None:
+            whole.update(_json(self._taste_facts()))
         return whole.hexdigest()[:16]
 
     def score(self, pictures: Sequence[Picture]) -> list[Score | None]:
         """Return value and deviation in logits; None for a picture below 16 x 16 pixels."""
-        usable = encoders.load(self.encoder).judgeable(pictures)
-        large = [picture for picture, fits in zip(pictures, usable, strict=True) if fits]
-        members, inputs = self.members(large)
-        values = iter(zip(members.mean(axis=0), self._variance(members, inputs), strict=True))
-        result: list[Score | None] = []
-        for fits in usable:
-            if not fits:
-                result.append(None)
-                continue
-            value, variance = next(values)
-            result.append(Score(float(value), float(np.sqrt(variance))))
-        return result
+        large = encoders.load(self.encoder).judgeable(pictures)
+        chosen = [picture for picture, usable in zip(pictures, large, strict=True) if usable]
+        value, variance = self.values(self.features(chosen))
+        scores = (Score(float(v), float(np.sqrt(d))) for v, d in zip(value, variance, strict=True))
+        return [next(scores) if usable else None for usable in large]
 
     def compare(self, left: Sequence[Picture], right: Sequence[Picture]) -> list[Preference]:
         """Return the chance that each left picture is preferred to the right one beside it.
@@ -128,65 +141,111 @@ class Regressor:
         Raises:
             UserError: the two lists differ in length.
         """
-        if len(left) != len(right):
-            raise UserError(f"compare: {len(left)} pictures on the left, {len(right)} on the right")
-        fits = encoders.load(self.encoder).judgeable([*left, *right])
-        usable = list(zip(fits[: len(left)], fits[len(left) :], strict=True))
-        both = [index for index, pair in enumerate(usable) if all(pair)]
-        pictures = [left[index] for index in both] + [right[index] for index in both]
-        members, inputs = self.members(pictures)
-        half = len(both)
-        difference = members[:, :half] - members[:, half:]
-        moved = inputs[:half] - inputs[half:]
-        chances = np.array([0.5 * (1 + a - b) for a, b in usable], np.float64)
-        chances[both] = self.chances(difference, moved)
-        chances[[a.digest == b.digest for a, b in zip(left, right, strict=True)]] = 0.5
+        chances = self._compared(left, right, [self.taste])[0]
         return [Preference(float(chance)) for chance in chances]
 
-    def chances(self, difference: Floats, moved: Floats) -> Floats:
-        """Return the predictive probabilities of differences.
+    def cross_fitted(
+        self, left: Sequence[Picture], right: Sequence[Picture]
+    ) -> list[Preference]:
+        """Compare by tastes that did not learn from the prompt (Zrnic and Candes 2024).
 
-        Args:
-            difference: `(members, n)`, in logits.
-            moved: `(n, 1 + k)`, differences of the head's inputs.
+        Pictures of a labelled prompt are judged by the taste that left it out, those of any other
+        prompt by the mean of the chances that all of these give. Without such tastes: `compare`.
+
+        Raises:
+            UserError: the two lists differ in length.
         """
-        mean = difference.mean(axis=0)
-        return preference(mean, self._variance(difference, moved) + self.noise)
+        crossed = self.crossed
+        if crossed is None:
+            return self.compare(left, right)
+        chances = self._compared(left, right, crossed.tastes)
+        found = chances.mean(axis=0)
+        for place, picture in enumerate(left):
+            fold = crossed.fold_of.get(picture.block.prompt)
+            if fold is not None:
+                found[place] = chances[fold, place]
+        return [Preference(float(chance)) for chance in found]
 
-    def members(self, pictures: Sequence[Picture]) -> tuple[Floats, Floats]:
-        """Return each member's values `(members, n)` and the head's inputs `(n, 1 + k)`."""
+    def _compared(
+        self, left: Sequence[Picture], right: Sequence[Picture], tastes: Sequence[Utility | None]
+    ) -> Floats:
+        """Return `(tastes, n)` chances that left is preferred."""
+        if len(left) != len(right):
+            raise UserError(f"compare: {len(left)} pictures on the left, {len(right)} on the right")
+        large = encoders.load(self.encoder).judgeable([*left, *right])
+        usable = list(zip(large[: len(left)], large[len(left) :], strict=True))
+        both = [index for index, pair in enumerate(usable) if all(pair)]
+        features = self.features([left[i] for i in both] + [right[i] for i in both])
+        found = np.tile(np.array([0.5 * (1 + a - b) for a, b in usable], np.float64),
+                        (len(tastes), 1))  # fmt: skip
+        found[:, both] = self.chances(features[: len(both)], features[len(both) :], tastes)
+        found[:, [a.digest == b.digest for a, b in zip(left, right, strict=True)]] = 0.5
+        return found
+
+    def features(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
+        """Return the pictures' features.
+
+        Raises:
+            UserError: the encoder at hand is another one than it was made for.
+        """
         cached = encoders.load(self.encoder)
         if cached.encoder.identity["digest"] != self.encoder_digest:
             raise UserError(
                 f"regressor: made for encoder {self.encoder} {self.encoder_digest}, this ldmopt has"
                 f" {cached.encoder.identity['digest']}; fit it again"
             )
-        return self.values(cached.features(pictures))
+        return cached.features(pictures)
+
+    def prior(self, features: NDArray[np.float32]) -> Floats:
+        """Return each member's values `(members, n)` in logits."""
+        return self.forest.predict(features) * self.scale
+
+    def inputs(self, features: NDArray[np.float32]) -> Floats:
+        """Return what a taste sees, `(n, 1 + axes + further columns)`.
+
+        The prior's value, the places of the statistics along the axes of `space`, which are far
+        fewer than the statistics and so need fewer labels, and what else the encoder sees.
+        """
+        base = self.prior(features).mean(axis=0)[:, None]
+        further = features[:, len(self.space.mean) :].astype(np.float64)
+        return np.concatenate([base, self.space(features), further], axis=1)
 
     def values(self, features: NDArray[np.float32]) -> tuple[Floats, Floats]:
-        """Return what `members` returns, from features."""
-        base = self.forest.predict(features) * self.scale
-        moved = features.astype(np.float64) - self.space.mean
-        axes = moved @ self.space.axes.astype(np.float64)
-        inputs = np.concatenate([base.mean(axis=0)[:, None], axes], axis=1)
-        if self.head is None:
-            return base, inputs
-        taste = inputs[:, 1:] @ self.head.weights[1:]
-        return base * self.head.weights[0] + taste, inputs
+        """Return value and variance of each picture, in logits and their squares."""
+        members = self.prior(features)
+        if self.taste is None:
+            return members.mean(axis=0), spread(members)
+        value, variance = self.taste.utility(self.inputs(features))
+        return value, variance + self.taste.of_base(spread(members))
 
-    def _variance(self, members: Floats, inputs: Floats) -> Floats:
-        """Members' spread and, with a head, its posterior variance for these inputs."""
-        spread = members.var(axis=0, ddof=1) if len(members) > 1 else np.zeros(members.shape[1])
-        if self.head is not None:
-            spread = spread + np.einsum("ni,ij,nj->n", inputs, self.head.covariance, inputs)
-        return np.asarray(np.maximum(spread, 0.0))
+    def chances(
+        self,
+        left: NDArray[np.float32],
+        right: NDArray[np.float32],
+        tastes: Sequence[Utility | None],
+    ) -> Floats:
+        """Return `(tastes, n)` chances that left is preferred to right, from features."""
+        moved = self.prior(left) - self.prior(right)
+        sides = None if tastes == [None] else (self.inputs(left), self.inputs(right))
+        return np.array([chances(taste, moved, self.noise, sides) for taste in tastes])
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays = {f"forest.{name}": array for name, array in self.forest.arrays().items()}
         arrays |= {"space.mean": self.space.mean, "space.axes": self.space.axes}
-        if self.head is not None:
-            arrays |= {"head.weights": self.head.weights, "head.covariance": self.head.covariance}
+        for name, taste in self._tastes().items():
+            arrays |= {f"{name}.{part}": array for part, array in taste.arrays().items()}
         return arrays
+
+    def _tastes(self) -> dict[str, Utility]:
+        """Return all tastes by the name that they have in the files."""
+        found = {} if self.taste is None else {"taste": self.taste}
+        crossed = () if self.crossed is None else self.crossed.tastes
+        return found | {f"fold{number}": taste for number, taste in enumerate(crossed)}
+
+    def _taste_facts(self) -> dict[str, Any]:
+        fold_of = {} if self.crossed is None else dict(self.crossed.fold_of)
+        tastes = {name: taste.facts() for name, taste in self._tastes().items()}
+        return {"tastes": tastes, "fold_of": fold_of}
 
     def save(self, folder: str | Path) -> Path:
         """Write `regressor.safetensors`, `regressor.json` and `report.json` to a folder.
@@ -207,6 +266,8 @@ class Regressor:
             "noise": self.noise,
             "digest": self.digest,
         }
+        if self.taste is not None:
+            facts |= self._taste_facts()
         arrays = {name: np.ascontiguousarray(array) for name, array in self._arrays().items()}
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -246,10 +307,16 @@ def _built(
     facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], report: Mapping[str, Any]
 ) -> Regressor:
     """Put a regressor together from what its files say."""
-    parts: dict[str, dict[str, NDArray[Any]]] = {"forest": {}, "space": {}, "head": {}}
+    if any(name.startswith("head.") for name in arrays):
+        raise ValueError("its taste is of an older ldmopt")
+    parts: dict[str, dict[str, NDArray[Any]]] = {}
     for name, array in arrays.items():
         part, _, key = name.partition(".")
-        parts[part][key] = array
+        parts.setdefault(part, {})[key] = array
+    tastes = {name: Utility.from_arrays(parts[name], told)
+              for name, told in facts.get("tastes", {}).items()}
+    folds = [tastes[f"fold{number}"] for number in range(len(tastes) - 1)]
+    fold_of = {str(prompt): int(fold) for prompt, fold in facts.get("fold_of", {}).items()}
     return Regressor(
         encoder=str(facts["encoder"]),
         encoder_digest=str(facts["encoder_digest"]),
@@ -257,24 +324,19 @@ def _built(
         scale=float(facts["scale"]),
         noise=float(facts["noise"]),
         space=Space(**parts["space"]),
-        head=Head(**parts["head"]) if parts["head"] else None,
+        taste=tastes.get("taste"),
+        crossed=CrossFit(fold_of, tuple(folds)) if folds else None,
         report=report,
     )
 
 
-def judgeable(picture: Picture) -> bool:
-    """Tell whether a picture is large enough for the encoders."""
-    return bool(min(picture.pixels.shape[:2]) >= encoders.SMALLEST_SIDE)
-
-
-def preference(mean: Floats, variance: Floats) -> Floats:
-    """Return the chance of a positive difference: logistic, flattened by variance.
-
-    MacKay (1992), "The evidence framework applied to classification networks", equation 10.
-    Written so that the chance of `-mean` is the exact complement.
-    """
-    flattened = np.clip(mean / np.sqrt(1.0 + np.pi * variance / 8.0), -40.0, 40.0)
-    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * flattened))
+def learned_from(human: int, simulated: int) -> str:
+    """Return in words what a regressor is, as every output says it."""
+    if not human and not simulated:
+        return f"{PRIOR}; no labels"
+    parts = [f"{human} labels of people"] * bool(human)
+    parts += [f"{simulated} labels of simulated raters"] * bool(simulated)
+    return f"learned from {' and '.join(parts)}, on top of {PRIOR}"
 
 
 @cache
@@ -290,7 +352,7 @@ def with_report(regressor: Regressor, **more: Any) -> Regressor:
 
 def _check_version(root: Path, facts: Mapping[str, Any]) -> None:
     version = facts.get("schema_version")
-    if not isinstance(version, int) or version < SCHEMA_VERSION:
+    if not isinstance(version, int) or version < 1:
         raise UserError(f"{root}: regressor of an older ldmopt (version {version}); run fit again")
     if version > SCHEMA_VERSION:
         raise UserError(f"{root}: regressor of a newer ldmopt (version {version}); upgrade ldmopt")

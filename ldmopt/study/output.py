@@ -70,7 +70,8 @@ def scope(folder: RunFolder, frozen: Mapping[str, Any]) -> dict[str, Any]:
         "seeds": len(blocks) // len(prompts),
         "pictures": sum(1 for _ in (folder.path / "pictures").glob("*/*.png")),
         "human_labels": int(scorer.get("human_labels", 0)),
-        "scorer": f"{scorer['name']} {scorer['digest']}",
+        "scorer": f"{scorer['name']} {scorer['digest']}"
+        + (f": {scorer['is']}" if "is" in scorer else ""),
         "equivalence": frozen["equivalence"],
     }
 

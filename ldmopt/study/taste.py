@@ -1,4 +1,4 @@
-"""A run's own taste: labels in, a fitted regressor out, all pictures judged anew by it."""
+"""All pictures of a run judged anew by its fitted regressor, as a new generation."""
 
 from __future__ import annotations
 
@@ -10,53 +10,16 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ldmopt.contracts import Block, Confirmation, Picture, Setting
+from ldmopt.contracts import Block, Confirmation, Setting
 from ldmopt.errors import UserError
-from ldmopt.labels import LabelStore
 from ldmopt.rulebook import Rulebook
-from ldmopt.scorers import Regressor, default, fit
 from ldmopt.study import records
-from ldmopt.study.collection import Gallery, open_gallery
 from ldmopt.study.exam import sit_exam
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.judging import Judges
 from ldmopt.study.output import read_evidence, read_run, write_outputs
 from ldmopt.study.scoring import has_own, load_alignment, load_scorer
 from ldmopt.study.spec import StudySpec
-
-
-def fit_run(run: str | Path) -> Regressor:
-    """Fold the labels of a run or a collection into the regressor, and keep it in the folder.
-
-    Finished trials are left as they are; `rescore` judges them anew. Pictures of a run's held-out
-    prompts are left out, so that confirmations stay what they are.
-
-    Raises:
-        UserError: neither a run nor a collection, or no label.
-    """
-    folder = open_gallery(run)
-    held_out = _held_out(folder)
-    with folder.lock(), LabelStore(folder.labels) as store:
-        labels = store.current()
-        if not labels:
-            raise UserError(f"{str(folder.path)!r} has no labels; bring some with: "
-                            f"ldmopt labels import {folder.path} RATINGS.csv")
-        blocks = folder.blocks()
-        pictures: list[Picture] = [
-            folder.picture(digest, blocks[digest]) for digest in sorted(labels.digests())
-            if digest in blocks and blocks[digest].prompt not in held_out
-        ]
-        regressor = fit(default(), pictures, labels)
-        regressor.save(folder.regressor)
-        return regressor
-
-
-def _held_out(folder: Gallery) -> set[str]:
-    """Return the prompts that no label may train on; a collection has none."""
-    if not isinstance(folder, RunFolder):
-        return set()
-    _, _, study = read_run(folder.path)
-    return {prompt for prompt, _ in study.user_attrs[records.FROZEN]["held_out"]}
 
 
 def rescore(run: str | Path) -> Rulebook:

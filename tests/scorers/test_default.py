@@ -26,6 +26,18 @@ def test_it_is_small_and_free_of_pickles() -> None:
     assert sum(path.stat().st_size for path in files) < 1_500_000
 
 
+def test_day_zero_stays_what_it_was() -> None:
+    """Trials of earlier versions name this digest: what they were judged by is still here."""
+    assert default().digest == "b1e3674bcfc58874"
+    assert default().taste is None
+
+
+def test_it_says_that_it_is_a_prior() -> None:
+    said = default().identity["is"]
+    assert "prior learned from ladders of known damage" in said
+    assert "RankIQA, Liu et al. 2017" in said and said.endswith("no labels")
+
+
 @pytest.mark.parametrize(
     ("kind", "level"),
     [("blur", 1.3), ("noise", 0.1), ("burn", 2.0), ("jpeg", 10), ("posterize", 3), ("tile", 2)],

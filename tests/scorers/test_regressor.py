@@ -14,8 +14,9 @@ import pytest
 from ldmopt.contracts import Block, Picture, Pixels, Scorer
 from ldmopt.errors import UserError
 from ldmopt.scorers import train
+from ldmopt.scorers.chances import preference
 from ldmopt.scorers.damage import damaged
-from ldmopt.scorers.regressor import Regressor, preference
+from ldmopt.scorers.regressor import Regressor
 from ldmopt.scorers.trees import Forest, from_sklearn, rounded_down
 
 
@@ -112,6 +113,7 @@ def test_bad_files_are_refused(small: Regressor, tmp_path: Path) -> None:
     folder = small.save(tmp_path / "kept")
     facts = json.loads((folder / "regressor.json").read_text())
     for change, words in (
+        ({"tastes": {"taste": {}}}, "not a regressor"),
         ({"schema_version": 99}, "newer ldmopt"),
         ({"schema_version": 0}, "older ldmopt"),
         ({"scale": 3.0}, "do not belong together"),

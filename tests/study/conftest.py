@@ -1,5 +1,7 @@
 import pytest
 
+from ldmopt.scorers import crossfit, taste
+
 STANDIN = """
 name = "standin"
 model = "standin"
@@ -35,3 +37,11 @@ def standin(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def short_reports(monkeypatch):
+    """Reports of `fit` with a short learning curve and the quicker maps."""
+    monkeypatch.setattr(crossfit, "SIZES", (10,))
+    monkeypatch.setattr(crossfit, "ROUNDS", ((10**9, 1),))
+    monkeypatch.setattr(taste, "MAP", "linear")

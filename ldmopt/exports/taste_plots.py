@@ -1,0 +1,179 @@
+"""Two pictures of how well a regressor learned a taste: accuracy by labels, and reliability."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ldmopt.exports.plots import ACCENT, CAP, FAINT, INK, SOFT
+from ldmopt.rulebook import replace_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def learning_plot(report: Mapping[str, Any], path: str | Path) -> bool:
+    """Write accuracy on held-out prompts against the number of labels as PNG.
+
+    Args:
+        report: a fitted regressor's report.
+        path: the file, written whole or not at all.
+
+    Returns:
+        Whether there was a curve to draw.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    curve = report.get("learning_curve") or {}
+    points = curve.get("points")
+    if not points:
+        return False
+    figure, axes = _canvas((0.085, 0.115, 0.79, 0.735))
+    sizes = [row["labels"] for row in points]
+    rounds = [row["accuracy"] for row in points]
+    means = [sum(values) / len(values) for values in rounds]
+    final = report["agreement"]["judges"]["fitted"]["accuracy"]
+    low, high = [min(values) for values in rounds], [max(values) for values in rounds]
+    axes.fill_between(sizes, low, high, color=ACCENT, alpha=0.16, linewidth=0)
+    last = curve["labels_of_all"]
+    axes.plot([*sizes, last], [*means, final["value"]], color=ACCENT, linewidth=2.0, marker="o",
+              markersize=5.5, markeredgecolor="white")  # fmt: skip
+    axes.plot([last, last], [final["low"], final["high"]], color=ACCENT, linewidth=1.4)
+    lines = _references(report)
+    for value, _, colour in lines:
+        axes.axhline(value, color=colour, linewidth=1.3, linestyle=(0, (4, 3)), zorder=1)
+    _log_labels(axes, [*sizes, last])
+    values = [*low, *high, final["low"], final["high"], *(value for value, _, _ in lines)]
+    axes.set_ylim(max(0.0, min(values) - 0.04), min(1.01, max(values) + 0.04))
+    _beside(axes, [(final["value"], "prior + labels", ACCENT), *lines])
+    axes.set_xlabel("labels learned from (log scale)", color=SOFT)
+    axes.set_ylabel("comparisons ordered as the rater ordered them", color=SOFT)
+    labels = report["labels"]
+    kind = "prompts" if labels["by_prompt"] else "pictures"
+    _headings(
+        figure,
+        f"What more labels bring: accuracy on held-out {kind}",
+        f"{whose(labels)}; encoder {report['encoder']}",
+        f"band: from the worst to the best of {curve['rounds']} rounds, labels drawn anew in each"
+        "  ·  last point: all labels, with its 95 % interval",
+    )
+    _save(figure, path)
+    return True
+
+
+def reliability_plot(report: Mapping[str, Any], path: str | Path) -> bool:
+    """Write how often "70 % sure" was right on held-out comparisons, as PNG.
+
+    Args:
+        report: a fitted regressor's report.
+        path: the file, written whole or not at all.
+
+    Returns:
+        Whether there was a curve to draw.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    found = report.get("reliability") or {}
+    curve = found.get("curve")
+    if not curve:
+        return False
+    figure, axes = _canvas((0.085, 0.115, 0.89, 0.735))
+    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+    for row in curve:
+        x, share = row["said"], row["share"]
+        axes.plot([x, x], [row["low"], row["high"]], color=ACCENT, linewidth=1.3, zorder=2)
+        axes.scatter([x], [row["seen"]], s=24 + 1400 * share, color=ACCENT, edgecolors="white",
+                     linewidths=1.0, zorder=3)  # fmt: skip
+        axes.annotate(f"{share:.0%}", (x, row["seen"]), xytext=(5 + 16 * share**0.5, 0),
+                      textcoords="offset points", va="center", fontsize=8, color=SOFT)  # fmt: skip
+    axes.set_xlim(-0.03, 1.06)
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_xlabel("chance that the regressor gave", color=SOFT)
+    axes.set_ylabel("share that the raters preferred (a tie is half)", color=SOFT)
+    _headings(
+        figure,
+        "Are its chances to be believed? Held-out comparisons",
+        f"{whose(report.get('labels', {}))}; Brier score {found['brier']:.3f}, best recalibration "
+        f"{found['best_recalibration']:.3f}",
+        "dashed: chances that come true  ·  bars: 95 % intervals  ·  number and area: share of the "
+        "comparisons, both orders counted",
+    )
+    _save(figure, path)
+    return True
+
+
+def whose(labels: Mapping[str, Any]) -> str:
+    """Return in words whose labels a report rests on."""
+    human, simulated = labels.get("human", 0), labels.get("simulated", 0)
+    parts = [f"{human} labels of people"] if human else []
+    parts += [f"{simulated} labels of simulated raters"] if simulated else []
+    return " and ".join(parts) or "no labels"
+
+
+def _references(report: Mapping[str, Any]) -> list[tuple[float, str, str]]:
+    """The prior, and the raters' agreement with themselves, as lines to hold the curve against."""
+    prior = report["agreement"]["judges"]["prior"]["accuracy"]["value"]
+    lines = [(float(prior), "prior alone,\nno labels", CAP)]
+    themselves = report["agreement"]["themselves"]["value"]
+    if themselves is not None:
+        lines.append((float(themselves), "raters with\nthemselves", SOFT))
+    return lines
+
+
+def _beside(axes: Axes, texts: list[tuple[float, str, str]]) -> None:
+    """Name lines at the right edge, none on top of another."""
+    low, high = axes.get_ylim()
+    room = 0.075 * (high - low)
+    placed = float("-inf")
+    for value, text, colour in sorted(texts):
+        height = room * (1 + text.count("\n") * 0.6)
+        y = max(value, placed + height)
+        placed = y + (height - room)
+        axes.annotate(text, (1.0, y), xycoords=("axes fraction", "data"), xytext=(7, 0),
+                      textcoords="offset points", va="center", fontsize=9.5, color=colour,
+                      annotation_clip=False)  # fmt: skip
+
+
+def _log_labels(axes: Axes, sizes: list[int]) -> None:
+    """A logarithmic axis with the sizes themselves as ticks."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_xlim(sizes[0] / 1.12, sizes[-1] * 1.06)
+    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.xaxis.set_major_formatter(FixedFormatter([str(size) for size in sizes]))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _canvas(place: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.6, 5.6), dpi=150, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes(place)
+    axes.tick_params(colors=SOFT, length=3)
+    axes.grid(True, color="#ececec", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    return figure, axes
+
+
+def _headings(figure: Figure, title: str, about: str, key: str) -> None:
+    figure.text(0.02, 0.95, title, fontsize=14, weight="bold", color=INK)
+    figure.text(0.02, 0.912, about[:130], fontsize=9, color=SOFT)
+    figure.text(0.02, 0.876, key, fontsize=8.6, color=SOFT)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    replace_file(Path(path), stream.getvalue())
