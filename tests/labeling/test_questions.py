@@ -61,8 +61,8 @@ def test_sides_are_drawn_for_each_rater_and_seed():
 
 def test_a_chooser_that_always_names_the_better_first_does_not_show():
     class Telling:
-        def offers(self, count, answered):
-            offers = CHOOSER.offers(count, answered)
+        def offers(self, count, answered, rater=""):
+            offers = CHOOSER.offers(count, answered, rater)
             return [type(o)(*sorted((o.left, o.right)), o.prompt, o.seed) for o in offers]
 
         def useful(self, answered):
