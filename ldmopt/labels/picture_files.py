@@ -46,11 +46,13 @@ def read_pixels(path: Path) -> Pixels:
                 if width * height > MOST_PIXELS:
                     raise UserError(f"it has {width} x {height} pixels, more than 64 million")
                 return _rgb(image)
+    except UserError:
+        raise
     except UnidentifiedImageError:
         raise UserError("it is no PNG, JPEG or WebP picture") from None
     except DecompressionBombError:
         raise UserError("it has more than 64 million pixels") from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+    except Exception as error:  # a decoder may meet anything in a damaged file
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UserError(f"it cannot be read: {' '.join(reason.split())}") from error
 

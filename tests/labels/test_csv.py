@@ -29,6 +29,7 @@ from ldmopt.labels import (
     import_csv,
 )
 from ldmopt.labels.csv_files import OPTIONAL, REQUIRED
+from ldmopt.labels.picture_files import read_pixels
 
 A, B, C = "a" * 64, "b" * 64, "a" * 8 + "c" * 56
 KNOWN = {A: Block("a tree", 1), B: Block("a tree", 1), C: Block("a house", 2)}
@@ -233,6 +234,58 @@ def test_whatever_counts_survives_export_and_import(tmp_path: Path, labels: list
         assert other.repeats() == store.repeats()
         for kind in ("ratings", "pairs"):  # and once more changes nothing
             assert import_csv(other, tmp_path / f"{kind}.csv", [A, B, C]).added == 0
+
+
+cells = st.one_of(
+    st.sampled_from([A, B, C[:12], "ann", "0", "1", "5", "-1", "left", "tie", "keep", "", " ", "\r",
+                     "1e999", "x.png", ".", "/", "\0", '"', "2026-11-24", "9" * 40, "\u0661"]),
+    st.text(max_size=5),
+)
+columns = st.sampled_from(sorted({name for kind in ("ratings", "pairs")
+                                  for name in (*REQUIRED[kind], *OPTIONAL[kind])}))
+HEADERS = [list(REQUIRED[kind]) for kind in ("ratings", "pairs")]
+
+
+@settings(max_examples=150, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(
+    st.binary(max_size=60),
+    st.tuples(st.sampled_from(HEADERS), st.lists(columns, max_size=3, unique=True),
+              st.lists(st.lists(cells, min_size=3, max_size=8), max_size=3)).map(
+        lambda file: "\n".join(",".join(row) for row in (file[0] + file[1], *file[2])).encode(
+            errors="ignore")),
+))
+def test_no_file_brings_more_than_a_line_of_complaint(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "any.csv").write_bytes(data)
+    with LabelStore("sqlite://") as store:
+        try:
+            import_csv(store, tmp_path / "any.csv", KNOWN)
+        except UserError as error:
+            assert str(error).startswith(str(tmp_path / "any.csv"))
+            assert len(store.history()) == 0
+
+
+@settings(max_examples=120, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(["PNG", "JPEG", "WEBP"]), cut=st.none() | st.floats(0, 1),
+       wrong=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=4))
+def test_no_damaged_picture_brings_more_than_a_line(
+    tmp_path: Path, kind: str, cut: float | None, wrong: list[tuple[float, int]]
+) -> None:
+    image = Image.fromarray(np.arange(768, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "any", kind, exif=exif)
+    data = bytearray((tmp_path / "any").read_bytes())
+    for place, value in wrong:
+        data[int(place * len(data))] = value
+    (tmp_path / "any").write_bytes(data if cut is None else data[: int(cut * len(data))])
+    try:
+        pixels = read_pixels(tmp_path / "any")
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert pixels.dtype == np.uint8 and pixels.shape[2] == 3
 
 
 def test_who_is_simulated_can_be_set_right(store: LabelStore, tmp_path: Path) -> None:
