@@ -33,6 +33,9 @@ FROZEN = "ldmopt"
 
 CONFIRMATIONS = "confirmations"
 
+HALF_MADE = "half_made"
+"""Study attribute of a generation that is just being made of another one's trials."""
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
@@ -72,30 +75,64 @@ def _quick_commits(connection: Any, _: Any) -> None:
 
 
 def generations(storage: RDBStorage, name: str) -> list[int]:
-    """Return the numbers of the generations that exist, oldest first."""
+    """Return the numbers of the generations that exist, oldest first; half-made ones do not."""
+    return [number for number in _numbers(storage, name) if _whole(storage, name, number)]
+
+
+def _numbers(storage: RDBStorage, name: str) -> list[int]:
     prefix = f"{name}/g"
     names = optuna.get_all_study_names(storage)
     return sorted(int(item.removeprefix(prefix)) for item in names
                   if item.startswith(prefix) and item.removeprefix(prefix).isdigit())
 
 
+def _whole(storage: RDBStorage, name: str, number: int) -> bool:
+    """Tell whether a generation was begun properly: frozen, with its first trials in it."""
+    identifier = storage.get_study_id_from_name(f"{name}/g{number}")
+    known = storage.get_study_user_attrs(identifier)
+    return FROZEN in known and not known.get(HALF_MADE) and storage.get_n_trials(identifier) > 0
+
+
 def forget_unfinished(storage: RDBStorage, name: str) -> None:
-    """Delete a newest generation that was killed before its first trial; it is made anew."""
-    for number in generations(storage, name)[-1:]:
-        study = open_generation(storage, name, number)
-        if not study.get_trials(deepcopy=False):
-            optuna.delete_study(study_name=study.study_name, storage=storage)
+    """Delete what a kill left half made: a generation without trials, or with a part of them."""
+    for number in _numbers(storage, name):
+        if not _whole(storage, name, number):
+            optuna.delete_study(study_name=f"{name}/g{number}", storage=storage)
 
 
 def create_generation(
     storage: RDBStorage, name: str, number: int, frozen: Mapping[str, Any]
 ) -> optuna.Study:
-    """Begin a generation and freeze what may not change within it."""
+    """Begin a generation and freeze what may not change within it.
+
+    It counts as there once it holds a trial.
+    """
     study = optuna.create_study(
         storage=storage, study_name=f"{name}/g{number}", directions=DIRECTIONS
     )
     study.set_metric_names(["win_rate", "seconds", "peak_memory_bytes"])
     study.set_user_attr(FROZEN, dict(frozen))
+    return study
+
+
+def create_whole_generation(
+    storage: RDBStorage,
+    name: str,
+    number: int,
+    frozen: Mapping[str, Any],
+    trials: Sequence[FrozenTrial],
+    confirmations: Sequence[Mapping[str, Any]],
+) -> optuna.Study:
+    """Make a generation of finished trials: all of it, or, after a kill, none."""
+    study = optuna.create_study(
+        storage=storage, study_name=f"{name}/g{number}", directions=DIRECTIONS
+    )
+    study.set_user_attr(HALF_MADE, True)
+    study.set_metric_names(["win_rate", "seconds", "peak_memory_bytes"])
+    study.set_user_attr(FROZEN, dict(frozen))
+    study.add_trials(trials)
+    study.set_user_attr(CONFIRMATIONS, list(confirmations))
+    study.set_user_attr(HALF_MADE, False)
     return study
 
 

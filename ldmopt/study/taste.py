@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ldmopt.contracts import Block, Confirmation, Setting
+from ldmopt.contracts import Block, Confirmation, Cost, Quality, Setting
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
 from ldmopt.study import records
@@ -32,11 +32,13 @@ def rescore(run: str | Path) -> Rulebook:
         UserError: no run folder, nothing to judge by, or what there is fails its exam: then no
             generation is made.
     """
-    folder, spec, study = read_run(run)
+    folder, spec, _ = read_run(run)
     if not has_own(folder) and spec.scorer.regressor is None and spec.scorer.laion is None:
         raise UserError(f"run {str(folder.path)!r} has no fitted regressor; make one with: "
                         f"ldmopt fit {folder.path}")
     with folder.lock(), records.storage_errors(folder):
+        records.forget_unfinished(records.open_storage(folder, spec), spec.name)
+        _, _, study = read_run(run)
         scorer = load_scorer(spec, folder, fitted=has_own(folder))
         judges = Judges(folder, scorer, load_alignment(spec))
         judged = _Judged(judges, spec, study.user_attrs[records.FROZEN])
@@ -63,22 +65,32 @@ class _Judged:
         return {"scorer": dict(judges.scorer.identity), "exam": exam.data,
                 "alignment": None if found is None else dict(found.identity)}
 
-    def trial(self, trial: FrozenTrial, against: list[str]) -> FrozenTrial:
-        attributes = dict(trial.user_attrs)
-        values = list(trial.values)
+    def trial(self, trial: FrozenTrial, against: Mapping[Block, str]) -> FrozenTrial:
+        """Return a copy of a trial with its quality judged anew.
+
+        A trial that was raced out keeps its state and is judged on the blocks that it has; one
+        that failed stays as it is. Limits are reckoned anew only where there is a quality.
+        """
+        attributes, values = dict(trial.user_attrs), list(trial.values or ())
+        limits = dict(trial.constraints)
         if "quality" in attributes:
-            shown = attributes["pictures"]
-            quality = self.judges.quality(self.blocks, shown, against)
-            further = self.judges.further(self.blocks, shown, against)
+            old = Quality.from_dict(attributes["quality"])
+            blocks = [Block(row.prompt, row.seed) for row in old.blocks]
+            shown, default = attributes["pictures"], [against[block] for block in blocks]
+            quality = self.judges.quality(blocks, shown, default)
+            further = self.judges.further(blocks, shown, default)
             for name in ("alignment", "cross_fitted"):
                 attributes.pop(name, None)
             attributes |= {"quality": quality.to_dict(),
                            "scorer": dict(self.judges.scorer.identity),
                            **records.further_attributes(**further)}
-            values[0] = quality.win_rate
+            values[:1] = [quality.win_rate] if values else []
+            if "cost" in attributes:
+                cost = Cost.from_dict(attributes["cost"])
+                limits |= records.constraints(cost, self.spec, further["aligned"])
         return optuna.create_trial(
-            values=values, params=trial.params, distributions=trial.distributions,
-            user_attrs=attributes, constraints=trial.constraints,
+            state=trial.state, values=values or None, params=trial.params,
+            distributions=trial.distributions, user_attrs=attributes, constraints=limits,
         )
 
     def confirmation(self, item: Confirmation, against: tuple[str, ...]) -> dict[str, Any]:
@@ -92,16 +104,15 @@ def _next_generation(
 ) -> optuna.Study:
     storage = records.open_storage(folder, spec)
     number = records.generations(storage, spec.name)[-1] + 1
-    trials = [trial for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    states = [TrialState.COMPLETE, TrialState.PRUNED]
+    trials = [trial for trial in study.get_trials(deepcopy=False, states=states)
               if "setting" in trial.user_attrs]
     confirmations = records.read_confirmations(study)
-    against = list(trials[0].user_attrs["pictures"])
-    frozen = {**study.user_attrs[records.FROZEN], **judged.examined(against)}
+    first = trials[0].user_attrs["pictures"]
+    against = dict(zip(judged.blocks, first, strict=True))
+    frozen = {**study.user_attrs[records.FROZEN], **judged.examined(list(first))}
     rejudged = [judged.trial(trial, against) for trial in trials]
     default = Setting(frozen["default"])
     rows = [judged.confirmation(item, confirmations[default].pictures)
             for item in confirmations.values()]
-    newest = records.create_generation(storage, spec.name, number, frozen)
-    newest.add_trials(rejudged)
-    newest.set_user_attr(records.CONFIRMATIONS, rows)
-    return newest
+    return records.create_whole_generation(storage, spec.name, number, frozen, rejudged, rows)

@@ -1,5 +1,9 @@
+import shutil
+from pathlib import Path
+
 import pytest
 
+import ldmopt
 from ldmopt.scorers import crossfit, taste
 
 STANDIN = """
@@ -37,6 +41,21 @@ def standin(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory):
+    where = tmp_path_factory.mktemp("finished")
+    path = where / "study.toml"
+    path.write_text(STANDIN.replace('encoder = "standin"', 'encoder = "auto"'))
+    ldmopt.run(path, where / "run")
+    return where / "run"
+
+
+@pytest.fixture
+def done(_finished, tmp_path):
+    """A finished run judged by the package's own regressor, on pictures of the stand-in."""
+    return Path(shutil.copytree(_finished, tmp_path / "run"))
 
 
 @pytest.fixture(autouse=True)

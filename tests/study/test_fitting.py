@@ -99,12 +99,10 @@ def test_a_repeat_is_told(collection):
         "ratings": 0, "pairs": 1, "keeps": 0, "repeats": 1}
 
 
-def test_pictures_of_held_out_prompts_never_train(standin, tmp_path):
-    out = tmp_path / "run"
-    ldmopt.run(standin(('encoder = "standin"', 'encoder = "auto"')), out)
-    folder = RunFolder(out)
+def test_pictures_of_held_out_prompts_never_train(done):
+    folder = RunFolder(done)
     held_out = {prompt for prompt, _ in
-                read_run(out)[2].user_attrs[records.FROZEN]["held_out"]}
+                read_run(done)[2].user_attrs[records.FROZEN]["held_out"]}
     blocks = folder.blocks()
     assert {block.prompt for block in blocks.values()} & held_out
     trained = [digest for digest, block in blocks.items() if block.prompt not in held_out]
@@ -113,12 +111,12 @@ def test_pictures_of_held_out_prompts_never_train(standin, tmp_path):
 
         store.add(Rating(digest, "rater", float(number % 5), simulated=True)
                   for number, digest in enumerate(blocks))
-    found = ldmopt.fit(out)
+    found = ldmopt.fit(done)
     labels = found.report["labels"]
     assert labels["pictures"] == len(trained)
     assert labels["unused"] == len(blocks) - len(trained)
     assert not set(found.crossed.fold_of if found.crossed else ()) & held_out
     assert any("kept for confirmation never train" in line for line in found.report["distrust"])
     with folder.lock(), pytest.raises(UserError, match="in use"):
-        ldmopt.fit(out)
+        ldmopt.fit(done)
     assert folder.picture(trained[0], Block("", 0)).digest == trained[0]
