@@ -27,7 +27,8 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from ldmopt.labeling.app import make_app
-from ldmopt.labeling.choose import RandomChooser
+from ldmopt.labeling.front import chooser_of
+from ldmopt.labeling.ledger import Ledger
 from ldmopt.labeling.shelf import RunShelf
 from ldmopt.labels import LabelStore
 from ldmopt.study.folder import RunFolder
@@ -81,7 +82,9 @@ def main() -> None:
             enlarge(run, options.size)
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
         with LabelStore(run.labels) as store:
-            app = make_app(store, RunShelf(run, RandomChooser), wanted=10**6)
+            ledger = Ledger(store)
+            shelf = RunShelf(run, chooser_of(run, ledger.counting))
+            app = make_app(ledger, shelf, wanted=10**6)
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
                 thread = threading.Thread(target=server.run, args=([listener],))

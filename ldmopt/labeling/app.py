@@ -21,8 +21,9 @@ from starlette.exceptions import HTTPException
 from ldmopt.errors import UserError
 from ldmopt.labeling.access import COOKIE_SECONDS, HEADERS, Gate
 from ldmopt.labeling.desk import Answer, Desk, Refusal
+from ldmopt.labeling.ledger import Ledger
 from ldmopt.labeling.shelf import DIGEST, Gone, Shelf
-from ldmopt.labels import LabelStore, Outcome
+from ldmopt.labels import Outcome
 
 BODY_BYTES = 4096
 STATIC = {
@@ -45,13 +46,13 @@ class Posted(BaseModel):
 
 
 def make_app(
-    store: LabelStore, shelf: Shelf, token: str | None = None, *, run: str = "", wanted: int = 100,
+    ledger: Ledger, shelf: Shelf, token: str | None = None, *, run: str = "", wanted: int = 100,
     seed: int = 0,
 ) -> FastAPI:
     """Return the site.
 
     Args:
-        store: where answers go.
+        ledger: where answers go.
         shelf: the pictures that may be shown, and the chooser over them.
         token: asked for with every request; None for a page that loopback alone reaches.
         run: a word that tells this run from others, for what browsers keep.
@@ -59,7 +60,7 @@ def make_app(
         seed: of sides and repeats.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    desk, gate = Desk(store, shelf, wanted=wanted, seed=seed), Gate(token)
+    desk, gate = Desk(ledger, shelf, wanted=wanted, seed=seed), Gate(token)
 
     def refused(status: int, reason: str) -> Response:
         return JSONResponse({"error": reason}, status, {"Cache-Control": "no-store"})

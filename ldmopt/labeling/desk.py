@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from ldmopt.errors import LdmoptError
+from ldmopt.labeling.ledger import Ledger
 from ldmopt.labeling.questions import Place, Question, key, upcoming
-from ldmopt.labeling.shelf import Gone, Shelf
-from ldmopt.labels import LabelStore, Outcome, Pair
+from ldmopt.labeling.shelf import Shelf
+from ldmopt.labels import Outcome, Pair
 
 AHEAD = 5
 """Questions that a browser is given at a time, the one that it shows among them."""
+
+SURE = 3
+"""So many of them stay what they are; those after them are chosen anew by every answer."""
 
 BACK = 20
 """Answers that a browser is given to take back."""
@@ -51,38 +53,30 @@ class Desk:
     """Asks and stores; safe to call from several threads."""
 
     def __init__(
-        self, store: LabelStore, shelf: Shelf, *, wanted: int = 100, seed: int = 0
+        self, ledger: Ledger, shelf: Shelf, *, wanted: int = 100, seed: int = 0
     ) -> None:
         """Take what the desk works with.
 
         Args:
-            store: where answers go.
+            ledger: where answers go.
             shelf: what may be shown, and the chooser.
             wanted: answers hoped for from each rater.
             seed: of sides and repeats.
         """
-        self._store = store
+        self._ledger = ledger
         self._shelf = shelf
         self._wanted = wanted
         self._seed = seed
         self._adding = threading.Lock()
         self._planning: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._planned: dict[str, list[Question]] = {}
-        self._rows: tuple[Any, Mapping[str, Sequence[Pair]]] = (None, {})
-        self._watch: sqlite3.Connection | None = None
-        if "://" not in store.where:
-            file = Path(store.where)
-            self._inode = file.stat().st_ino
-            self._watch = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True,
-                                          timeout=30, check_same_thread=False)
 
     def raters(self) -> list[dict[str, Any]]:
         """Return who has answered here, and how much; people only."""
-        return [
-            {"rater": rater, "answered": len(Place(rows).standing)}
-            for rater, rows in sorted(self._history().items())
-            if not any(row.simulated for row in rows)
-        ]
+        self._shelf.check()
+        found = ((rater, self._ledger.rows(rater)) for rater in self._ledger.raters())
+        return [{"rater": rater, "answered": len(Place(rows).standing)}
+                for rater, rows in found if not any(row.simulated for row in rows)]
 
     def queue(self, rater: str) -> dict[str, Any]:
         """Return a rater's progress, next questions and newest answers, as JSON data.
@@ -98,7 +92,8 @@ class Desk:
                 rater, place, chooser, count=AHEAD + len(place.reopened), seed=self._seed,
                 planned=self._planned.get(rater, ()), known=blocks,
             )
-            self._planned[rater] = [question for question in found if question.page > place.last]
+            new = [question for question in found if question.page > place.last]
+            self._planned[rater] = new[:SURE]
         useful = chooser.useful(list(place.counting.values()))
         return {
             **self._progress(rater, place),
@@ -127,8 +122,7 @@ class Desk:
                 _same(answer, rows[answer.step])
                 return self._progress(rater, place)
             pair = self._pair(answer, rater, place, rows)
-            self._store.add([pair])
-            self._rows = (None, {})
+            self._ledger.add(pair)
             return self._progress(rater, self._place(rater))
 
     def _pair(self, answer: Answer, rater: str, place: Place, rows: Sequence[Pair]) -> Pair:
@@ -161,42 +155,12 @@ class Desk:
         return {"rater": rater, "answered": len(place.standing), "wanted": self._wanted}
 
     def _place(self, rater: str) -> Place:
-        rows = self._history().get(rater, ())
+        self._shelf.check()
+        rows = self._ledger.rows(rater)
         if any(row.simulated for row in rows):
             raise Refusal(HTTPStatus.CONFLICT, f"rater: {rater!r} is a simulated rater's name "
                                                "here; take another one")
         return Place(rows)
-
-    def _history(self) -> Mapping[str, Sequence[Pair]]:
-        """Return every pair's rows by rater; read again where the database has changed."""
-        stamp = self._stamp()
-        if stamp is None or stamp != self._rows[0]:
-            rows: dict[str, list[Pair]] = {}
-            for pair in self._store.history().pairs:
-                rows.setdefault(pair.rater, []).append(pair)
-            self._rows = (stamp, rows)
-        return self._rows[1]
-
-    def _stamp(self) -> Any:
-        """Return what tells one state of the database from another; None where nothing does.
-
-        Raises:
-            Gone: run or database was deleted or replaced. An open database would go on taking
-                rows that nobody will ever find.
-        """
-        self._shelf.check()
-        if self._watch is None:
-            return None
-        try:
-            same = Path(self._store.where).stat().st_ino == self._inode
-        except OSError:
-            same = False
-        if not same:
-            raise Gone("the run's labels.db was deleted or replaced; "
-                       "start the labelling page again")
-        # Counts what others have committed. Never open the file by other means: closing it would
-        # drop this process's locks on it (sqlite.org/howtocorrupt, 2.2).
-        return self._watch.execute("PRAGMA data_version").fetchone()
 
 
 def checked_name(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from ldmopt.errors import UserError
 from ldmopt.labeling.access import LOOPBACK, checked_token, new_token
 from ldmopt.labeling.front import chooser_of
+from ldmopt.labeling.ledger import Ledger
 from ldmopt.labeling.shelf import RunShelf
 from ldmopt.labels import LabelStore, Pair
 from ldmopt.study.folder import RunFolder
@@ -56,15 +57,15 @@ def label(
         checked_token(token)
     elif host not in LOOPBACK:
         token = new_token()
-    stores: list[LabelStore] = []  # nothing is written where there is nothing to label
+    ledgers: list[Ledger] = []  # nothing is written where there is nothing to label
 
     def answers() -> Sequence[Pair]:
-        return stores[0].current().pairs if stores else ()
+        return ledgers[0].counting() if ledgers else ()
 
     shelf = RunShelf(folder, chooser_of(folder, answers, seed))
     with LabelStore(folder.labels) as store, listening(folder, host, port) as listener:
-        stores.append(store)
-        app = make_app(store, shelf, token, run=_name(folder), wanted=wanted, seed=seed)
+        ledgers.append(Ledger(store))
+        app = make_app(ledgers[0], shelf, token, run=_name(folder), wanted=wanted, seed=seed)
         link = address(host, listener.getsockname()[1], token)
         report(f"Labelling page of {folder.path}: {link}")
         report("Stop with Ctrl+C; every answer is kept the moment it is given.")

@@ -65,6 +65,21 @@ class LabelStore:
         with named(self.where), self._engine.connect() as connection:
             return Labels(**{kind: tuple(_rows(connection, kind)) for kind in kinds})
 
+    def pairs_after(self, number: int) -> tuple[list[Pair], int]:
+        """Return the pairs' rows that were added after a row, and the number of the last one.
+
+        Args:
+            number: what an earlier call returned, or 0 for all rows. Rows are numbered in the
+                order in which they were added, which SQLite, with one writer at a time, keeps.
+        """
+        table = tables()["pairs"]
+        with named(self.where), self._engine.connect() as connection:
+            query = table.select().where(table.c.id > number).order_by(table.c.id)
+            rows = connection.execute(query).mappings().all()
+        names = _names("pairs")
+        return ([Pair(**{name: row[name] for name in names}) for row in rows],
+                rows[-1]["id"] if rows else number)
+
     def current(self) -> Labels:
         """Return the labels that count: of each rater about each picture or pair the newest.
 

@@ -16,6 +16,7 @@ import uvicorn
 import ldmopt
 from ldmopt.labeling.app import make_app
 from ldmopt.labeling.choose import RandomChooser
+from ldmopt.labeling.ledger import Ledger
 from ldmopt.labeling.shelf import RunShelf
 from ldmopt.labels import LabelStore
 from ldmopt.study.folder import RunFolder
@@ -68,7 +69,8 @@ class Thread:
         self.run = run
         folder = RunFolder(run)
         self.store = LabelStore(folder.labels)
-        app = make_app(self.store, RunShelf(folder, RandomChooser), run="test", wanted=wanted)
+        app = make_app(Ledger(self.store), RunShelf(folder, RandomChooser), run="test",
+                       wanted=wanted)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         self.link = f"http://127.0.0.1:{self.port}/"

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from ldmopt.contracts import Picture
 from ldmopt.labeling.app import make_app
 from ldmopt.labeling.choose import RandomChooser
+from ldmopt.labeling.ledger import Ledger
 from ldmopt.labeling.shelf import RunShelf, bare_png
 from ldmopt.labels import LabelStore, Pair
 from ldmopt.study.folder import RunFolder
@@ -32,14 +33,14 @@ def shelf(run):
 
 @pytest.fixture
 def site(store, shelf):
-    return TestClient(make_app(store, shelf, wanted=7), base_url="http://localhost:8000",
+    return TestClient(make_app(Ledger(store), shelf, wanted=7), base_url="http://localhost:8000",
                       follow_redirects=False)
 
 
 @pytest.fixture
 def open_site(store, shelf):
     """A site for everybody who has the token."""
-    return TestClient(make_app(store, shelf, TOKEN), base_url="http://studio.example:8000",
+    return TestClient(make_app(Ledger(store), shelf, TOKEN), base_url="http://studio.example:8000",
                       follow_redirects=False)
 
 

@@ -144,7 +144,6 @@ function choose(preferred) {
   flash(preferred);
   say(`${named(preferred)} ✓`);
   send(row);
-  top();
 }
 
 function undo() {
