@@ -198,7 +198,7 @@ class Regressor:
 
     def prior(self, features: NDArray[np.float32]) -> Floats:
         """Return each member's values `(members, n)` in logits."""
-        return self.forest.predict(features) * self.scale
+        return self.forest.remembered(features) * self.scale
 
     def inputs(self, features: NDArray[np.float32]) -> Floats:
         """Return what a taste sees, `(n, 1 + axes + further columns)`.
