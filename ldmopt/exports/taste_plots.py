@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldmopt.exports.plots import ACCENT, CAP, FAINT, INK, SOFT
 from ldmopt.rulebook import replace_file
+from ldmopt.scorers.agreement import ceiling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,12 +117,13 @@ def whose(labels: Mapping[str, Any]) -> str:
 
 
 def _references(report: Mapping[str, Any]) -> list[tuple[float, str, str]]:
-    """The prior, and the raters' agreement with themselves, as lines to hold the curve against."""
+    """The prior, and what the raters' own agreement allows, to hold the curve against."""
     prior = report["agreement"]["judges"]["prior"]["accuracy"]["value"]
     lines = [(float(prior), "prior alone,\nno labels", CAP)]
-    themselves = report["agreement"]["themselves"]["value"]
-    if themselves is not None:
-        lines.append((float(themselves), "raters with\nthemselves", SOFT))
+    themselves = report["agreement"]["themselves"]
+    if themselves["value"] is not None:
+        most = ceiling(themselves["value"])
+        lines.append((most, f"most that {themselves['count']}\nrepeats allow", SOFT))
     return lines
 
 

@@ -266,6 +266,18 @@ def with_themselves(repeats: Sequence[tuple[float, float]], units: Sequence[str]
     return Figure(found.value, found.low, found.high, len(first), found.units)
 
 
+def ceiling(themselves: float) -> float:
+    """Return the most accuracy that any judge can have of raters who repeat themselves so often.
+
+    A rater who prefers the better picture with chance q answers alike with chance
+    q^2 + (1 - q)^2, which is convex in q: the mean of q over pairs is at most its inverse.
+
+    Args:
+        themselves: share of answers given again.
+    """
+    return 0.5 + 0.5 * math.sqrt(max(0.0, 2.0 * themselves - 1.0))
+
+
 def with_the_others(said: Judgements, rater: str) -> tuple[Figure, Figure]:
     """Return how far a rater agrees with all others: accuracy of their majority, and Spearman.
 

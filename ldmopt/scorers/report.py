@@ -300,6 +300,10 @@ def _of_gain(report: Mapping[str, Any]) -> list[str]:
     else:
         lines = [f"Not shown that the labels helped: {accuracy['value']:.2f} of held-out "
                  f"comparisons in order, against {prior:.2f} for the prior alone ({said})."]
+    if report["map"]["chosen"] == "sure":
+        briers = [found["judges"][name]["brier"] for name in ("fitted", "prior")]
+        lines.append("The labels changed how sure it is, not which picture it prefers: its chances "
+                     f"have a Brier score of {briers[0]:.3f}, the prior's {briers[1]:.3f}.")
     if accuracy["low"] <= 0.5:
         lines.append("Not shown to be better than guessing.")
     plain = found["gain_over_statistics"]
@@ -310,15 +314,15 @@ def _of_gain(report: Mapping[str, Any]) -> list[str]:
 
 def _of_raters(report: Mapping[str, Any]) -> list[str]:
     found = report["agreement"]
-    themselves, accuracy = found["themselves"], found["judges"]["fitted"]["accuracy"]
-    lines = []
+    themselves, lines = found["themselves"], []
     if themselves["value"] is None:
         lines.append("No pair was asked twice: how far raters agree with themselves, and so how "
                      "good a regressor could get, is unknown.")
-    elif accuracy["value"] is not None:
+    else:
+        most, low, high = (agreement.ceiling(themselves[name]) for name in ("value", "low", "high"))
         lines.append(f"Raters gave the same answer twice in {themselves['value']:.2f} of "
-                     f"{themselves['count']} repeats [{themselves['low']:.2f}, "
-                     f"{themselves['high']:.2f}]; no regressor can be expected to do better.")
+                     f"{themselves['count']} repeats: a judge that knew them perfectly would order "
+                     f"at most {most:.2f} [{low:.2f}, {high:.2f}] as they do.")
     if len(found["raters"]) == 1:
         lines.append("One rater: this is that rater's taste; whether others share it is unknown.")
     elif all(row["others"]["accuracy"]["value"] is None for row in found["raters"].values()):

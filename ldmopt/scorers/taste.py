@@ -63,6 +63,11 @@ class Sight:
         """What a taste sees, `(pictures, 1 + columns)`."""
         return self.base.inputs(self.features)
 
+    @cached_property
+    def beside(self) -> Floats | None:
+        """What a taste sees of the pictures without labels, or None where there are none."""
+        return self.base.inputs(self.background) if len(self.background) else None
+
     def moved(self, left: Ints, right: Ints) -> Floats:
         """Return differences of the members' values, `(members, n)`."""
         return self.members[:, left] - self.members[:, right]
@@ -155,8 +160,7 @@ def _crossed(said: Judgements, model: PreferenceRegressor) -> CrossFit | None:
 def estimator(seen: Sight, said: Judgements) -> PreferenceRegressor:
     """Return the estimator fitted to some of the labels, starting from the prior."""
     variance = spread(seen.moved(said.left, said.right)) + seen.base.noise
-    background = seen.base.inputs(seen.background) if len(seen.background) else None
-    return _fitted(said, seen.inputs, variance, background, base=True, map=MAP)
+    return _fitted(said, seen.inputs, variance, seen.beside, base=True, map=MAP)
 
 
 def plain(seen: Sight, said: Judgements) -> PreferenceRegressor:

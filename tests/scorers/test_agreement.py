@@ -120,6 +120,15 @@ def test_agreement_with_oneself():
     assert agreement.with_themselves([], []).value is None
 
 
+def test_repeats_bound_what_any_judge_can_reach():
+    assert agreement.ceiling(1.0) == 1.0 and agreement.ceiling(0.5) == agreement.ceiling(0.3) == 0.5
+    rng = np.random.default_rng(0)
+    for chance in (np.full(100, 0.8), rng.uniform(0.5, 1.0, 100), np.array([0.5, 1.0])):
+        alike = float((chance**2 + (1 - chance) ** 2).mean())
+        assert agreement.ceiling(alike) >= float(chance.mean()) - 1e-12
+    assert agreement.ceiling(0.8**2 + 0.2**2) == pytest.approx(0.8)
+
+
 def rated(scales):
     """Give ratings of pictures of two prompts, by rater."""
     rows = [(index, value, name) for name, values in scales.items()
