@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -118,3 +119,21 @@ def load(name):
         return importlib.import_module(name)
     finally:
         sys.path.pop(0)
+
+
+def test_the_benchmark_of_taste_measures_what_it_says():
+    taste = load("taste")
+    utility, win = np.array([0.0, 1.0, 2.0, 2.0]), np.array([1.0, 0.0, 0.5, 1.0])
+    left, right = np.array([1, 0, 3, 2]), np.array([0, 2, 0, 3])
+    assert taste.accuracy(utility, left, right, win) == pytest.approx((1 + 1 + 0.5) / 3)
+    rng = np.random.default_rng(0)
+    rating = rng.normal(size=200)
+    row = {"rating": rating, "rater": np.repeat(["a", "b"], 100), "group": np.arange(200) % 20,
+           "ridge": rng.normal(size=200), "fitted": rating + 0.1 * rng.normal(size=200),
+           "known": rating}  # fmt: skip
+    told = taste.compared([row], resamples=20)
+    for name in ("spearman", "rmse", "pairs of a prompt"):
+        assert told[name]["low"] > 0 and told[name]["better"] > 0.3
+    assert told["spearman"]["fitted"] == pytest.approx(1.0)
+    found = taste.speed_alone(rated=50, pairs=60, columns=8)
+    assert found["peak_bytes"] > 0 and found["chosen"] in ("linear", "rbf")

@@ -188,7 +188,10 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         names = getattr(self, "feature_names_in_", None)
         return {
             **self._fitted().facts(),
-            "parameters": self.get_params(),
+            "parameters": {
+                name: value.item() if isinstance(value, np.generic) else value
+                for name, value in self.get_params().items()
+            },
             "features": int(self.n_features_in_),
             "feature_names": None if names is None else [str(name) for name in names],
             "chosen": self.chosen_,

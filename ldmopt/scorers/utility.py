@@ -141,8 +141,11 @@ class Utility:
         try:
             plain = {name: np.array(array, np.float64) for name, array in arrays.items()}
             of_map = {n[4:]: array for n, array in plain.items() if n.startswith("map.")}
+            known = FeatureMap.from_arrays(of_map, bool(facts["base"]), float(facts["gamma"]))
+            if plain["weights"].shape != (known.width,) or len(plain["factor"]) != known.width:
+                raise ValueError(f"{known.width} columns, {plain['weights'].shape} weights")
             return cls(
-                map=FeatureMap.from_arrays(of_map, bool(facts["base"]), float(facts["gamma"])),
+                map=known,
                 nu=float(facts["nu"]),
                 temperature=float(facts["temperature"]),
                 widening=float(facts["widening"]),

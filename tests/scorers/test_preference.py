@@ -283,6 +283,8 @@ def test_loading_refuses_other_versions_and_other_arrays():
     for version, word in ((0, "older"), (99, "newer")):
         with pytest.raises(UserError, match=word):
             PreferenceRegressor.from_arrays(arrays, {**facts, "schema_version": version})
+    with pytest.raises(UserError, match="run fit again"):
+        PreferenceRegressor.from_arrays({**arrays, "weights": arrays["weights"][1:]}, facts)
     del arrays["weights"]
     with pytest.raises(UserError, match="run fit again"):
         PreferenceRegressor.from_arrays(arrays, facts)
