@@ -25,7 +25,7 @@ def test_few_labels_of_noise_leave_the_bases_order(labels):
         seen = known.utility(np.column_stack([base, world.features]))
         kept.append(spearmanr(seen, base).statistic)
     assert np.mean(np.array(kept) > 0.999) >= 0.8
-    assert np.mean(kept) > 0.9
+    assert np.mean(kept) > 0.95
 
 
 def test_many_labels_override_a_wrong_base():
