@@ -161,7 +161,6 @@ def world() -> World:
     assert aligned is not None
     flat = [picture for row in pictures.pictures for picture in row]
     statistics = encoders.load("statistics").features(flat)
-    members, inputs = regressor.values(statistics)
     settings, prompts = pictures.truth.shape
     prompt = np.tile(np.arange(prompts), settings)
     return World(
@@ -169,9 +168,9 @@ def world() -> World:
         prompt,
         pictures.held_out[prompt],
         pictures.truth.ravel(),
-        members,
+        regressor.prior(statistics),
         regressor.noise,
-        inputs[:, 1:],
+        regressor.space(statistics),
         statistics.astype(np.float64),
         np.array(aligned.similarity(flat), np.float64),
     )
