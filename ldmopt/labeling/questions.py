@@ -24,6 +24,12 @@ REPEAT_EVERY = 10
 REPEAT_AFTER = 8
 """A pair comes back no sooner than so many questions later."""
 
+APART = 2
+"""A picture stays away for so many questions, where the chooser has others to offer."""
+
+SPARE = 12
+"""So many offers more than needed are asked for, to find others among them."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -127,17 +133,29 @@ def upcoming(
     if new <= 0:
         return found[:count]
     answered = list(place.counting.values())
-    offers = [offer for offer in chooser.offers(new + len(found), answered, rater)
+    offers = [offer for offer in chooser.offers(new + len(found) + SPARE, answered, rater)
               if offer.key not in taken and _shown(offer, known)]
+    before = sorted(place.pages.items())[-APART:]
+    shown: list[Pair | Question] = [*(rows[-1] for _, rows in before), *found]
     while offers and len(found) < count:
         last += 1
         again = _repeat(rater, place, last, seed, known, {question.key for question in found})
-        found.append(_sided(rater, last, seed, again or offers.pop(0), again is not None))
+        offer = again or _apart(offers, shown[-APART:])
+        offers = [other for other in offers if other.key != offer.key]
+        found.append(_sided(rater, last, seed, offer, again is not None))
+        shown.append(found[-1])
     return found
 
 
 def _shown(pair: Offer | Question | Pair, known: Collection[str] | None) -> bool:
     return known is None or (pair.left in known and pair.right in known)
+
+
+def _apart(offers: Sequence[Offer], before: Sequence[Pair | Question]) -> Offer:
+    """Return the first offer without a picture that was just on the page, else the first."""
+    pictures = {picture for pair in before for picture in (pair.left, pair.right)}
+    new = (offer for offer in offers if pictures.isdisjoint((offer.left, offer.right)))
+    return next(new, offers[0])
 
 
 def _sided(rater: str, page: int, seed: int, offer: Offer, repeat: bool) -> Question:

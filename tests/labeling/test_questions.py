@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ldmopt.contracts import Block
-from ldmopt.labeling.choose import RandomChooser
+from ldmopt.labeling.choose import Offer, RandomChooser
 from ldmopt.labeling.pool import Pool
 from ldmopt.labeling.questions import REPEAT_AFTER, Place, key, upcoming
 from ldmopt.labels import Pair
@@ -125,3 +125,29 @@ def test_it_ends_when_every_pair_was_asked():
 def test_rows_of_other_pages_and_imports_are_no_questions():
     place = Place([Pair("a", "b", "Ada", "left", "x", 1), Pair("b", "a", "Ada", "right", "x", 1)])
     assert place.last == 0 and not place.standing and len(place.counting) == 1
+
+
+def test_a_picture_does_not_come_twice_in_a_row_where_there_are_others():
+    class Stubborn:
+        """Names pairs of one picture first, and each so many times."""
+
+        def __init__(self, times):
+            self.times = times
+
+        def offers(self, count, answered, rater=""):
+            seen = set(map(key, answered))
+            pairs = [("0-a", f"0-{name}") for name in "bcdef"]
+            pairs += [(f"{block}-a", f"{block}-b") for block in range(1, 9)]
+            return [Offer(left, right, "x", 1) for left, right in pairs for _ in range(self.times)
+                    if (left, right) not in seen][:count]
+
+        def useful(self, answered):
+            return 13 - len(answered)
+
+    for times in (1, 2):
+        rows = [row for row in asked(13, chooser=Stubborn(times)) if not row.repeat]
+        assert len({key(row) for row in rows}) == len(rows)
+    rows = asked(13, chooser=Stubborn(1))
+    first = [row.page for row in rows if "0-a" in key(row)]
+    # Others are called on while there are some; what is left then comes all the same.
+    assert first[:3] == [1, 4, 7]
