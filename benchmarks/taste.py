@@ -239,13 +239,13 @@ def part_ratings(report: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def ratings(seen: World, seed: int, pictures: int = 4, each: int = 3) -> dict[str, Any]:
-    """Let simulated raters rate pictures of every prompt, each picture rated by some of them.
+    """Let simulated raters rate pictures of every prompt, each prompt judged by some of them.
 
     Args:
         seen: the pictures.
         seed: of raters and pictures.
         pictures: how many of each prompt.
-        each: raters of each picture.
+        each: raters of each prompt.
     """
     from raters import HIGH, LOW, raters
 
@@ -256,7 +256,8 @@ def ratings(seen: World, seed: int, pictures: int = 4, each: int = 3) -> dict[st
         for prompt in range(prompts)
     ])  # fmt: skip
     rows = np.repeat(where, each)
-    who = np.concatenate([rng.choice(RATERS, each, replace=False) for _ in where])
+    of_prompt = [rng.choice(RATERS, each, replace=False) for _ in range(prompts)]
+    who = np.concatenate([who for who in of_prompt for _ in range(pictures)])
     lasting = np.array([person.utility(seen.set_).ravel() for person in people])
     noise = np.array([person.noise for person in people])
     drawn = [person._drawn for person in people]
@@ -351,12 +352,15 @@ def within_prompts(predicted: Floats, row: dict[str, Any], draw: Ints) -> float:
     _, rater = np.unique(row["rater"], return_inverse=True)
     key = row["group"] * (rater.max() + 1) + rater
     order = np.argsort(key, kind="stable")
-    first, second = order[:-1], order[1:]
-    times = _drawn(row, draw)[first] * (key[first] == key[second])
-    gap = row["rating"][first] - row["rating"][second]
-    seen = np.sign(predicted[first] - predicted[second])
-    times = times * (gap != 0)
-    return float((times * (0.5 + 0.5 * seen * np.sign(gap))).sum() / times.sum())
+    counts, right, total = _drawn(row, draw), 0.0, 0.0
+    for shift in range(1, np.bincount(key).max()):
+        first, second = order[:-shift], order[shift:]
+        gap = row["rating"][first] - row["rating"][second]
+        times = counts[first] * ((key[first] == key[second]) & (gap != 0))
+        seen = np.sign(predicted[first] - predicted[second])
+        right += (times * (0.5 + 0.5 * seen * np.sign(gap))).sum()
+        total += times.sum()
+    return float(right / total)
 
 
 def part_reach(report: dict[str, Any], args: argparse.Namespace) -> None:
