@@ -282,6 +282,8 @@ def _scope(data: Mapping[str, Any]) -> Iterator[str]:
         "pictures": f"{scope['pictures']:,}",
         "judged by": f"{scope['scorer']}; labels of people that it learned from: "
         f"{scope['human_labels']}",
+        "exam": _exam(scope),
+        "second opinion": _second_opinion(scope.get("second_opinion")),
         "versions": ", ".join(f"{k} {v}" for k, v in scope["versions"].items()),
         "made": f"{data['created']} by ldmopt {data['ldmopt_version']}, "
         f"generation {data['generation']}",
@@ -289,6 +291,7 @@ def _scope(data: Mapping[str, Any]) -> Iterator[str]:
     for name, text in rows.items():
         if text:
             yield f"| {name} | {_safe(text)} |"
+    yield from _alarm(scope.get("second_opinion"), data["default"]["setting"])
     for row in scope.get("left_out", ()):
         yield ""
         change = setting_text(row["setting"], data["default"]["setting"])
@@ -299,6 +302,46 @@ def _scope(data: Mapping[str, Any]) -> Iterator[str]:
             "No human label is behind these figures: they are the regressor's opinion. "
             "`ldmopt labels import RUN RATINGS.csv` brings yours in."
         )
+
+
+def _exam(scope: Mapping[str, Any]) -> str:
+    """Whether the scorer was examined on canaries."""
+    exam = scope.get("exam")
+    if not exam:
+        return ""
+    if exam.get("exempt"):
+        return f"none: {exam['exempt']}"
+    return "the scorer puts canaries below the default's pictures (exam.png)"
+
+
+def _second_opinion(found: Mapping[str, Any] | None) -> str:
+    """How far the second opinion agrees."""
+    last = found and (found.get("confirm") or found.get("search"))
+    if not found or not last:
+        return ""
+    verdict = "CONTRADICTS the scorer" if last["contradictions"] else "does not contradict"
+    if last["correlation"] is None:
+        return f"{found['name']}: {verdict}"
+    return (
+        f"{found['name']}: {verdict}; rank correlation {last['correlation']:.2f} "
+        f"[{last['low']:.2f}, {last['high']:.2f}] over {last['settings']} settings and the "
+        f"default, {last['prompts']} prompts"
+    )
+
+
+def _alarm(
+    found: Mapping[str, Any] | None, default: Mapping[str, Any]
+) -> Iterator[str]:
+    """What the second opinion contradicts, a pair a line."""
+    for stage, where in (("search", "in the search"), ("confirm", "on held-out prompts")):
+        for row in ((found or {}).get(stage) or {}).get("contradictions", ())[:3]:
+            over = "the default" if row["over"] is None else setting_text(row["over"], default)
+            yield ""
+            yield (
+                f"**Alarm** {where}: the scorer puts {_safe(setting_text(row['liked'], default))} "
+                f"above {_safe(over)} (win rate {row['first']:+.2f}), the second opinion below it "
+                f"({row['second']:+.2f}). Look at disagreement.png before you believe the scorer."
+            )
 
 
 def _labelled_by_people(data: Mapping[str, Any]) -> bool:

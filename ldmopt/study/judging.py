@@ -13,6 +13,8 @@ from ldmopt.errors import UserError
 from ldmopt.scorers.exam import Similarity
 from ldmopt.study.folder import RunFolder
 
+_Compare = Callable[[list[Picture], list[Picture]], Sequence[Preference]]
+
 
 @dataclass(frozen=True)
 class Judges:
@@ -38,14 +40,14 @@ class Judges:
         self, blocks: Sequence[Block], digests: Sequence[str], against: Sequence[str]
     ) -> dict[str, Any]:
         """Return ``aligned`` and ``cross_fitted``, as `Trial` and `Confirmation` have them."""
-        crossed = getattr(self.scorer, "cross_fitted", None)
         wins: list[BlockWin] = []
-        if crossed is not None and learned_from_labels(self.scorer.identity):
+        if learned_from_labels(self.scorer.identity) and getattr(self.scorer, "crossed", None):
+            crossed: _Compare = self.scorer.cross_fitted  # type: ignore[attr-defined]
             wins = self._wins(crossed, blocks, digests, against)
         return {"aligned": self._aligned(blocks, digests, against), "cross_fitted": tuple(wins)}
 
     def _wins(
-        self, compare: Callable[[list[Picture], list[Picture]], Sequence[Preference]],
+        self, compare: _Compare,
         blocks: Sequence[Block], digests: Sequence[str], against: Sequence[str],
     ) -> list[BlockWin]:
         wins = compare(self._pictures(blocks, digests), self._pictures(blocks, against))

@@ -14,6 +14,7 @@ from ldmopt.distillation import distill
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
 from ldmopt.study import records
+from ldmopt.study.alarm import ATTRIBUTE
 from ldmopt.study.answers import with_answers
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.spec import StudySpec, parse_spec
@@ -49,14 +50,25 @@ def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Ev
         trials=tuple(records.finished(study)),
         confirmations=records.read_confirmations(study),
         picture_knobs=frozenset(frozen["picture_knobs"]),
-        scope=scope(folder, frozen),
+        scope=scope(folder, frozen, study.user_attrs.get(ATTRIBUTE)),
         least_alignment=spec.caps.alignment,
     )
     return with_answers(evidence, folder, frozen)
 
 
-def scope(folder: RunFolder, frozen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ``scope`` block of rulebook.json: what the rules were seen on."""
+def scope(
+    folder: RunFolder, frozen: Mapping[str, Any], second: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the ``scope`` block of rulebook.json: what the rules were seen on.
+
+    ``exam``, ``alignment`` and ``second_opinion`` are there only where there was such a thing.
+    """
+    further: dict[str, Any] = {"second_opinion": second} if second else {}
+    if frozen.get("alignment"):
+        further["alignment"] = frozen["alignment"]
+    if "exam" in frozen:
+        exam = frozen["exam"]
+        further["exam"] = {key: exam[key] for key in ("passed", "exempt") if key in exam}
     facts = json.loads(folder.environment.read_text(encoding="utf-8"))
     blocks = frozen["blocks"]
     prompts = {prompt for prompt, _ in blocks}
@@ -73,6 +85,7 @@ def scope(folder: RunFolder, frozen: Mapping[str, Any]) -> dict[str, Any]:
         "scorer": f"{scorer['name']} {scorer['digest']}"
         + (f": {scorer['is']}" if "is" in scorer else ""),
         "equivalence": frozen["equivalence"],
+        **further,
     }
 
 

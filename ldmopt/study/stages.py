@@ -18,7 +18,7 @@ from ldmopt.distillation.intervals import median_interval
 from ldmopt.errors import GenerationError, UserError
 from ldmopt.rulebook import Rulebook
 from ldmopt.search import asking_order, distribution, make_sampler, suggest
-from ldmopt.study import records
+from ldmopt.study import alarm, records
 from ldmopt.study.equivalence import Finding, probe
 from ldmopt.study.exam import sit_exam
 from ldmopt.study.folder import RunFolder, write
@@ -126,6 +126,11 @@ class Work:
         changed = (f"{name}={value}" for name, value in setting.items()
                    if default.get(name) != value)
         return " ".join(changed) or "the default"
+
+    def warn(self, line: str) -> None:
+        """Say an alarm that was not said yet in this session."""
+        if line and line not in self.session.state.notes:
+            self.session.note(line)
 
     def tell(self, stage: str, doing: str) -> list[Trial]:
         """Show where the study is."""
@@ -270,7 +275,12 @@ def search(work: Work) -> None:
         if not nothing_new:
             work.tell("search", work.changes(setting))
         try_setting(work, trial, setting, known.get(setting))
+        fresh = setting not in known
         known = {trial.setting: trial for trial in records.finished(work.study)}
+        if fresh and len(known) % alarm.EVERY == 0:
+            work.warn(alarm.look_at_search(work.study, work.session.judges, list(known.values()),
+                                           alarm.INTERIM_ALPHA))
+    work.warn(alarm.look_at_search(work.study, work.session.judges, list(known.values())))
     work.tell("search", "" if len(known) > 1 else
               "the budget was spent on the default alone; raise it to search")
 
@@ -373,6 +383,7 @@ def confirm(work: Work) -> None:
             continue
         rows = [records.confirmation_to_dict(item) for item in done.values()]
         work.study.set_user_attr(records.CONFIRMATIONS, rows)
+    work.warn(alarm.look_at_confirmed(work.study, session.judges))
 
 
 def confirmed(session: Session, setting: Setting) -> Confirmation:

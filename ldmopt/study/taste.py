@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ldmopt.contracts import Block, Confirmation, Cost, Quality, Setting
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
-from ldmopt.study import records
+from ldmopt.study import alarm, records
 from ldmopt.study.exam import sit_exam
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.judging import Judges
@@ -43,6 +43,8 @@ def rescore(run: str | Path) -> Rulebook:
         judges = Judges(folder, scorer, load_alignment(spec))
         judged = _Judged(judges, spec, study.user_attrs[records.FROZEN])
         newest = _next_generation(folder, spec, study, judged)
+        alarm.look_at_search(newest, judged.judges, records.finished(newest))
+        alarm.look_at_confirmed(newest, judged.judges)
         return write_outputs(folder, newest, read_evidence(folder, spec, newest))
 
 
