@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LEAST_SPAN = 0.3
+"""Least range of accuracies that is shown, so that small differences look small."""
+
 
 def learning_plot(report: Mapping[str, Any], path: str | Path) -> bool:
     """Write accuracy on held-out prompts against the number of labels as PNG.
@@ -40,27 +43,33 @@ def learning_plot(report: Mapping[str, Any], path: str | Path) -> bool:
     final = report["agreement"]["judges"]["fitted"]["accuracy"]
     low, high = [min(values) for values in rounds], [max(values) for values in rounds]
     axes.fill_between(sizes, low, high, color=ACCENT, alpha=0.16, linewidth=0)
-    last = curve["labels_of_all"]
-    axes.plot([*sizes, last], [*means, final["value"]], color=ACCENT, linewidth=2.0, marker="o",
-              markersize=5.5, markeredgecolor="white")  # fmt: skip
-    axes.plot([last, last], [final["low"], final["high"]], color=ACCENT, linewidth=1.4)
+    labels = report["labels"]
+    ticks, ends = list(sizes), [low[-1], high[-1]]
+    if labels["by_prompt"]:  # single pictures are compared with others in every round
+        ticks.append(curve["labels_of_all"])
+        means.append(final["value"])
+        ends = [final["low"], final["high"]]
+        axes.plot([ticks[-1]] * 2, ends, color=ACCENT, linewidth=1.4)
+    axes.plot(ticks, means, color=ACCENT, linewidth=2.0, marker="o", markersize=5.5,
+              markeredgecolor="white")  # fmt: skip
     lines = _references(report)
     for value, _, colour in lines:
         axes.axhline(value, color=colour, linewidth=1.3, linestyle=(0, (4, 3)), zorder=1)
-    _log_labels(axes, [*sizes, last])
-    values = [*low, *high, final["low"], final["high"], *(value for value, _, _ in lines)]
-    axes.set_ylim(max(0.0, min(values) - 0.04), min(1.01, max(values) + 0.04))
-    _beside(axes, [(final["value"], "prior + labels", ACCENT), *lines])
+    _log_labels(axes, ticks)
+    values = [*low, *high, *ends, *(value for value, _, _ in lines)]
+    middle, half = (min(values) + max(values)) / 2, (max(values) - min(values)) / 2
+    half = max(half + 0.04, LEAST_SPAN / 2)
+    axes.set_ylim(max(0.0, middle - half), min(1.01, middle + half))
+    _beside(axes, [(means[-1], "prior + labels", ACCENT), *lines])
     axes.set_xlabel("labels learned from (log scale)", color=SOFT)
     axes.set_ylabel("comparisons ordered as the rater ordered them", color=SOFT)
-    labels = report["labels"]
     kind = "prompts" if labels["by_prompt"] else "pictures"
     _headings(
         figure,
         f"What more labels bring: accuracy on held-out {kind}",
         f"{whose(labels)}; encoder {report['encoder']}",
         f"band: from the worst to the best of {curve['rounds']} rounds, labels drawn anew in each"
-        "  ·  last point: all labels, with its 95 % interval",
+        + ("  ·  last point: all labels, with its 95 % interval" if labels["by_prompt"] else ""),
     )
     _save(figure, path)
     return True
@@ -118,8 +127,7 @@ def whose(labels: Mapping[str, Any]) -> str:
 
 def _references(report: Mapping[str, Any]) -> list[tuple[float, str, str]]:
     """The prior, and what the raters' own agreement allows, to hold the curve against."""
-    prior = report["agreement"]["judges"]["prior"]["accuracy"]["value"]
-    lines = [(float(prior), "prior alone,\nno labels", CAP)]
+    lines = [(float(report["learning_curve"]["prior"]), "prior alone,\nno labels", CAP)]
     themselves = report["agreement"]["themselves"]
     if themselves["value"] is not None:
         most = ceiling(themselves["value"])

@@ -65,7 +65,7 @@ def _lines(report: Mapping[str, Any], learning: bool, reliable: bool) -> Iterato
                f"{row['repeats']} |")
     yield ""
     unused = labels["unused"]
-    yield f"On {labels['pictures']} pictures of {_prompts(labels['prompts'])}." + (
+    yield f"On {labels['pictures']} pictures {_prompts(labels['prompts'])}." + (
         f" {unused} labels are not learned from: their picture is missing, below 16 pixels or of a "
         "prompt that is kept for confirmation, or a pair crosses prompts." if unused else "")
     yield ""
@@ -146,13 +146,14 @@ def _learning(report: Mapping[str, Any], learning: bool, reliable: bool) -> Iter
         judges = report["agreement"]["judges"]
         yield f"| labels | accuracy, mean of {curve['rounds']} rounds | least | most |"
         yield "|--:|--:|--:|--:|"
-        yield f"| 0 (prior) | {judges['prior']['accuracy']['value']:.3f} | | |"
+        yield f"| 0 (prior) | {curve['prior']:.3f} | | |"
         for row in curve["points"]:
             values = row["accuracy"]
             yield (f"| {row['labels']} | {sum(values) / len(values):.3f} | {min(values):.3f} | "
                    f"{max(values):.3f} |")
-        yield (f"| {curve['labels_of_all']} (as above) | "
-               f"{judges['fitted']['accuracy']['value']:.3f} | | |")
+        if report["labels"]["by_prompt"]:
+            yield (f"| {curve['labels_of_all']} (as above) | "
+                   f"{judges['fitted']['accuracy']['value']:.3f} | | |")
         yield ""
     for drawn, name, title in (
         (learning, "learning.png", "Accuracy by number of labels"),
@@ -170,7 +171,9 @@ def _distrust(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _prompts(count: int) -> str:
-    return f"{count} prompts" if count != 1 else "1 prompt"
+    if not count:
+        return "without prompts"
+    return f"of {count} prompts" if count != 1 else "of 1 prompt"
 
 
 def _cell(text: str) -> str:

@@ -126,7 +126,7 @@ def plan(said: Judgements) -> Plan:
 
 def learning_curve(
     learner: Learner, said: Judgements, planned: Plan, step: Callable[[], None] = lambda: None
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     """Return held-out accuracy against the number of labels learned from.
 
     In every round the prompts are dealt into three parts; each is judged by what was learned from
@@ -139,12 +139,17 @@ def learning_curve(
         step: called after each fit.
 
     Returns:
-        Points: ``labels``, and the ``accuracy`` over all held-out comparisons in every round.
+        ``points``, each with ``labels``, and the ``accuracy`` over all held-out comparisons in
+        every round; ``prior``, the mean accuracy of what learned from none, on the same; and the
+        number of ``rounds``.
     """
     found: dict[int, list[float]] = {size: [] for size in planned.sizes}
+    prior: list[float] = []
     for number in range(planned.rounds if found else 0):
         folds = said.folds(1000 + number, CURVE_FOLDS)
         against = comparisons(said, folds)
+        before = learner(said.none()).chances(against.left, against.right)
+        prior.append(accuracy(before, against).value or 0.5)
         chance = {size: np.full(len(against), 0.5) for size in found}
         for fold in range(CURVE_FOLDS):
             rest, tested = said.without(folds == fold), against.fold == fold
@@ -156,7 +161,11 @@ def learning_curve(
         for size, values in found.items():
             value = accuracy(chance[size], against).value
             values.append(0.5 if value is None else round(value, 4))
-    return [{"labels": size, "accuracy": values} for size, values in found.items()]
+    return {
+        "rounds": planned.rounds,
+        "prior": round(float(np.mean(prior)), 4) if prior else None,
+        "points": [{"labels": size, "accuracy": values} for size, values in found.items()],
+    }
 
 
 def _first(said: Judgements, order: Ints, count: int) -> Judgements:

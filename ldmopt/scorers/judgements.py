@@ -24,6 +24,8 @@ Bools = NDArray[np.bool_]
 Texts = NDArray[np.str_]
 
 FOLDS = 5
+ENOUGH_GROUPS, LARGEST_GROUP = 12, 8
+"""Pictures without a prompt are learned from in so many groups at least, of so many at most."""
 MANY = 40
 """Of more pictures than this each is compared with `2 * SHIFTS` others only, not with all."""
 SHIFTS = 15
@@ -105,6 +107,18 @@ class Judgements:
     def groups(self) -> Ints:
         """Return what pictures may be compared within: the prompt; all those without one."""
         return self.prompt if self.by_prompt else np.zeros(len(self.digests), np.int64)
+
+    def together(self) -> Texts:
+        """Return the name of a group for each picture, within which learning compares.
+
+        A prompt's number; pictures without one are dealt into small groups at random.
+        """
+        alone = np.flatnonzero(self.prompt < 0) if self.by_prompt else np.arange(len(self.digests))
+        size = int(np.clip(len(alone) // ENOUGH_GROUPS, 2, LARGEST_GROUP))
+        names = self.prompt.astype(np.str_).astype(object)
+        names[alone] = [f"group {place // size}" for place in range(len(alone))]
+        names[alone] = names[alone][np.random.default_rng(len(alone)).permutation(len(alone))]
+        return names.astype(np.str_)
 
     def only(self, ratings: Bools, pairs: Bools) -> Judgements:
         """Return some of the labels."""

@@ -71,8 +71,7 @@ def honest(
             said.rating, fitted.mean, fitted.deviation, said.units()[said.rated]
         ).to_dict(),
         "learning_curve": {
-            "rounds": planned.rounds,
-            "points": crossfit.learning_curve(learner, said, planned, steps),
+            **crossfit.learning_curve(learner, said, planned, steps),
             "labels_of_all": round(len(said) * (1 - 1 / max(2, len(np.unique(folds))))),
         },
     }

@@ -179,14 +179,13 @@ def _fitted(
 ) -> PreferenceRegressor:
     from ldmopt.scorers.preference import Pairs, PreferenceRegressor
 
-    units = said.units().astype(np.str_) if said.by_prompt else None
+    together = said.together()
     pairs = Pairs(
-        inputs[said.left], inputs[said.right], said.win, said.rater,
-        None if units is None else units[said.left], variance,
-    )  # fmt: skip
+        inputs[said.left], inputs[said.right], said.win, said.rater, together[said.left], variance
+    )
     return PreferenceRegressor(**parameters).fit(
         inputs[said.rated], said.rating, raters=said.scale,
-        groups=None if units is None else units[said.rated],
+        groups=together[said.rated],
         pairs=pairs if len(pairs) else None, background=background,
     )  # fmt: skip
 

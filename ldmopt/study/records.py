@@ -76,27 +76,25 @@ def _quick_commits(connection: Any, _: Any) -> None:
 
 def generations(storage: RDBStorage, name: str) -> list[int]:
     """Return the numbers of the generations that exist, oldest first; half-made ones do not."""
-    return [number for number in _numbers(storage, name) if _whole(storage, name, number)]
+    return sorted(number for number, whole in _generations(storage, name).items() if whole)
 
 
-def _numbers(storage: RDBStorage, name: str) -> list[int]:
-    prefix = f"{name}/g"
-    names = optuna.get_all_study_names(storage)
-    return sorted(int(item.removeprefix(prefix)) for item in names
-                  if item.startswith(prefix) and item.removeprefix(prefix).isdigit())
-
-
-def _whole(storage: RDBStorage, name: str, number: int) -> bool:
-    """Tell whether a generation was begun properly: frozen, with its first trials in it."""
-    identifier = storage.get_study_id_from_name(f"{name}/g{number}")
-    known = storage.get_study_user_attrs(identifier)
-    return FROZEN in known and not known.get(HALF_MADE) and storage.get_n_trials(identifier) > 0
+def _generations(storage: RDBStorage, name: str) -> dict[int, bool]:
+    """Return every generation's number, and whether it is frozen, with its first trials in it."""
+    prefix, found = f"{name}/g", {}
+    for row in optuna.get_all_study_summaries(storage, include_best_trial=False):
+        number = row.study_name.removeprefix(prefix)
+        if row.study_name.startswith(prefix) and number.isdigit():
+            known = row.user_attrs
+            whole = FROZEN in known and not known.get(HALF_MADE) and row.n_trials > 0
+            found[int(number)] = whole
+    return found
 
 
 def forget_unfinished(storage: RDBStorage, name: str) -> None:
     """Delete what a kill left half made: a generation without trials, or with a part of them."""
-    for number in _numbers(storage, name):
-        if not _whole(storage, name, number):
+    for number, whole in _generations(storage, name).items():
+        if not whole:
             optuna.delete_study(study_name=f"{name}/g{number}", storage=storage)
 
 

@@ -51,7 +51,7 @@ def report():
                       for x in np.linspace(0.05, 0.95, 10)],
         },
         "rating_intervals": figure(0.91),
-        "learning_curve": {"rounds": 4, "labels_of_all": 120, "points": [
+        "learning_curve": {"rounds": 4, "labels_of_all": 120, "prior": 0.61, "points": [
             {"labels": size, "accuracy": [value - 0.02, value, value + 0.02, value]}
             for size, value in ((10, 0.62), (20, 0.66), (40, 0.71), (80, 0.75))]},
         "map": {"chosen": "linear"},
@@ -102,6 +102,10 @@ def test_pictures_are_drawn_whole(report, tmp_path):
         # Nothing is cut off: the outermost pixels are paper.
         for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
             assert (edge == 255).all()
+    alone = copy.deepcopy(report)
+    alone["labels"] |= {"by_prompt": False, "prompts": 0}
+    assert learning_plot(alone, tmp_path / "alone.png")
+    assert "90 pictures without prompts" in to_markdown(alone)
     assert not learning_plot({**report, "learning_curve": {"points": []}}, tmp_path / "none.png")
     assert not reliability_plot({**report, "reliability": {}}, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()

@@ -74,14 +74,18 @@ def test_a_learning_curve_grows_with_what_is_learned():
     class Truth(Memory):
         def __init__(self, said: Judgements) -> None:
             super().__init__(said)
-            sizes.append(self.size)
+            sizes.extend([self.size] * bool(self.size))
 
         def utility(self, pictures):
             rng = np.random.default_rng(self.size)
+            if not self.size:
+                return np.zeros(len(pictures))
             return pictures + 100.0 / self.size * rng.standard_normal(40)[pictures]
 
     planned, steps = crossfit.plan(said), []
-    points = crossfit.learning_curve(Truth, said, planned, lambda: steps.append(1))
+    curve = crossfit.learning_curve(Truth, said, planned, lambda: steps.append(1))
+    points = curve["points"]
+    assert curve["rounds"] == 4 and curve["prior"] == 0.5
     assert len(steps) == planned.fits == 4 * 3 * len(planned.sizes) == len(sizes)
     assert [row["labels"] for row in points] == [10, 20, 40, 80] == sorted(set(sizes))
     means = [float(np.mean(row["accuracy"])) for row in points]
@@ -92,4 +96,5 @@ def test_a_learning_curve_grows_with_what_is_learned():
 def test_too_few_labels_give_no_curve():
     said = said_of(True, count=1).only(np.zeros(20, bool), np.ones(1, bool))
     planned = crossfit.plan(said)
-    assert planned.fits == 0 and crossfit.learning_curve(Memory, said, planned) == []
+    assert planned.fits == 0
+    assert crossfit.learning_curve(Memory, said, planned)["points"] == []

@@ -111,3 +111,15 @@ def test_pairs_read_the_same_from_both_sides():
     win = pairs_of(said)["ann"][low, high]
     assert win == (1.0 if index["d1"] == low else 0.0)
     assert 0.5 in pairs_of(said)["ann"].values()
+
+
+def test_pictures_without_a_prompt_are_learned_from_in_small_groups():
+    labels = Labels(tuple(Rating(f"d{i}", "ann", i % 5) for i in range(100)))
+    mixed = judgements(labels, pictures([f"prompt {i // 4}" if i < 40 else "" for i in range(100)]))
+    groups = mixed.together()
+    assert list(groups[:40]) == [str(number) for number in mixed.prompt[:40]]
+    names, sizes = np.unique(groups[40:], return_counts=True)
+    assert len(names) >= 12 and 2 <= sizes.min() and sizes.max() <= 8
+    alone = judgements(labels, pictures([""] * 100)).together()
+    assert len(set(alone)) == 13 and len(set(alone[:8])) > 2
+    assert (alone == judgements(labels, pictures([""] * 100)).together()).all()

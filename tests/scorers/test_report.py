@@ -150,6 +150,19 @@ def test_few_labels_say_that_they_are_few(small, pictures) -> None:
     assert found["learning_curve"]["points"] == []
 
 
+def test_two_raters_of_the_same_pictures_without_prompts(small, pictures) -> None:
+    bare = [Picture(p.pixels, Block("", 0)) for p in pictures]
+    labels = Labels.of([*rated(bare, -1.0, "one"), *rated(bare, -1.0, "other")])
+    found = made(small, bare, labels)
+    judges = found["agreement"]["judges"]
+    assert judges["prior"]["accuracy"]["high"] < 0.4
+    assert judges["fitted"]["accuracy"]["low"] > 0.6
+    assert judges["statistics"]["accuracy"]["low"] > 0.6
+    assert found["reliability"]["ratio"] < 1.5
+    assert found["agreement"]["raters"]["one (simulated)"]["others"]["accuracy"]["low"] > 0.6
+    assert "pictures in 5 parts" in found["agreement"]["how"]
+
+
 def test_unlike_pictures_are_noticed(small, pictures, renders) -> None:
     rng = np.random.default_rng(3)
     labels = Labels.of(rated(pictures, 1.0, "rater"))
