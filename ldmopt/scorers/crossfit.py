@@ -119,7 +119,9 @@ class Plan:
 def plan(said: Judgements) -> Plan:
     """Return how the learning curve of some labels is made; too few give no sizes."""
     rounds = next((number for most, number in ROUNDS if len(said) <= most), 2)
-    enough = len(np.unique(said.folds(number=CURVE_FOLDS))) == CURVE_FOLDS
+    folds = said.folds(number=CURVE_FOLDS)
+    decided = comparisons(said, folds).win != 0.5
+    enough = len(np.unique(folds)) == CURVE_FOLDS and decided.any()
     most = LARGEST_SHARE * len(said) if enough else 0.0
     return Plan(rounds, tuple(size for size in SIZES if size <= most))
 

@@ -129,7 +129,8 @@ def _agreement(
             name: {
                 "accuracy": agreement.accuracy(judge.chance, against).to_dict(),
                 "spearman": _spearman(judge, opinion, folds, said).to_dict(),
-                "brier": agreement.brier(judge.chance, against) if judge.chances else None,
+                "brier": agreement.brier(judge.chance, against)
+                if judge.chances and len(against) else None,
             }
             for name, judge in judges.items()
         },
@@ -222,25 +223,29 @@ def _distrust(seen: Sight, regressor: Regressor) -> list[str]:
         "have lost all agreement on a generator that they had never met. Label some before you "
         "trust it there.",
     ]
-    if len(seen.background):
+    unlike = _unlike(seen) if len(seen.background) else None
+    if unlike is not None:
         lines.append(
             f"Of {len(seen.background)} pictures without a label that lie beside them, "
-            f"{_unlike(seen):.0%} are further from every labelled picture than 95 % of those are "
+            f"{unlike:.0%} are further from every labelled picture than 95 % of those are "
             "from each other; about 5 % is to be expected when labels cover them."
         )
     return lines
 
 
-def _unlike(seen: Sight) -> float:
+def _unlike(seen: Sight) -> float | None:
     """Return the share of pictures that are unlike all labelled ones, by their statistics.
 
-    Pictures of one prompt are alike anyway, so only those of other prompts are looked at.
+    Pictures of one prompt are alike anyway, so only those of other prompts are looked at; None
+    where labels are of one prompt.
     """
     known, other = seen.base.space(seen.features), seen.base.space(seen.background)
     numbers = np.unique(np.array(seen.prompts), return_inverse=True)[1]
     numbers = np.where(np.array(seen.prompts) == "", -1 - np.arange(len(numbers)), numbers)
     own = numbers[: len(known)]
     inside = _nearest(known, own, known, own)
+    if not np.isfinite(inside).all():
+        return None
     outside = _nearest(other, numbers[len(known) :], known, own)
     return float((outside > np.quantile(inside, 0.95)).mean())
 
@@ -299,7 +304,7 @@ def _of_gain(report: Mapping[str, Any]) -> list[str]:
     else:
         lines = [f"Not shown that the labels helped: {accuracy['value']:.2f} of held-out "
                  f"comparisons in order, against {prior:.2f} for the prior alone ({said})."]
-    if report["map"]["chosen"] == "sure":
+    if report["map"]["chosen"] == "sure" and found["comparisons"]:
         briers = [found["judges"][name]["brier"] for name in ("fitted", "prior")]
         lines.append("The labels changed how sure it is, not which picture it prefers: its chances "
                      f"have a Brier score of {briers[0]:.3f}, the prior's {briers[1]:.3f}.")

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from ldmopt.contracts import Block, Picture, Pixels
-from ldmopt.labels import Labels, Pair, Rating
+from ldmopt.exports.taste_plots import learning_plot, reliability_plot
+from ldmopt.exports.taste_report import to_markdown
+from ldmopt.labels import Keep, Labels, Pair, Rating
 from ldmopt.scorers import crossfit, report, taste
 from ldmopt.scorers.damage import damaged
 from ldmopt.scorers.regressor import Regressor
@@ -161,6 +163,29 @@ def test_two_raters_of_the_same_pictures_without_prompts(small, pictures) -> Non
     assert found["reliability"]["ratio"] < 1.5
     assert found["agreement"]["raters"]["one (simulated)"]["others"]["accuracy"]["low"] > 0.6
     assert "pictures in 5 parts" in found["agreement"]["how"]
+
+
+ODD = {
+    "all ties": lambda d: [Pair(d[4 * i], d[4 * i + 1], "a", "tie") for i in range(8)],
+    "one pair": lambda d: [Pair(d[0], d[1], "a", "left")],
+    "one prompt": lambda d: [Pair(d[0], d[1], "a", "left"), Pair(d[1], d[2], "a", "right")],
+    "equal ratings": lambda d: [Rating(digest, "a", 3.0) for digest in d[:20]],
+    "all kept": lambda d: [Keep(digest, "a", True) for digest in d[:20]],
+    "two ratings": lambda d: [Rating(d[0], "a", 1.0), Rating(d[1], "a", 2.0)],
+    "huge scale": lambda d: [Rating(digest, "a", 1e9 * i) for i, digest in enumerate(d[:16])],
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.filterwarnings("error")
+def test_odd_labels_are_reported_without_a_stumble(small, pictures, tmp_path, kind) -> None:
+    labels = Labels.of(ODD[kind]([picture.digest for picture in pictures]))
+    found = made(small, pictures, labels)
+    json.dumps(found, allow_nan=False)
+    text = to_markdown(found, learning_plot(found, tmp_path / "l.png"),
+                       reliability_plot(found, tmp_path / "r.png"))
+    assert "nan" not in text.replace("nance", "") and "None" not in text
+    assert any("Too few labels" in line for line in found["conclusions"]) or kind == "huge scale"
 
 
 def test_unlike_pictures_are_noticed(small, pictures, renders) -> None:

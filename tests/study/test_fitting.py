@@ -7,13 +7,14 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 import ldmopt
 from ldmopt import cli
 from ldmopt.contracts import Block
 from ldmopt.errors import UserError
 from ldmopt.labels import LabelStore, Pair
-from ldmopt.scorers import Regressor
+from ldmopt.scorers import Regressor, encoders
 from ldmopt.study import records
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.output import read_run
@@ -73,9 +74,15 @@ def test_fit_prints_a_short_table_and_what_to_do_next(collection, capsys, monkey
     assert data["report"]["labels"]["by_rater"]["smooth (simulated)"]["ratings"] == 24
 
 
-def test_an_encoder_of_ones_own(collection):
-    found = ldmopt.fit(collection, encoder="miniature")
+def test_an_encoder_of_ones_own_and_a_head_beside_it(collection, tmp_path):
+    width = len(encoders.embedding(encoders.load("miniature").encoder.names))
+    head = {"weight": np.ones((1, width), np.float32), "bias": np.zeros(1, np.float32)}
+    save_file(head, tmp_path / "head.safetensors")
+    found = ldmopt.fit(collection, encoder="miniature", laion=str(tmp_path / "head.safetensors"))
     assert found.encoder == "miniature" == found.report["encoder"]
+    judged = found.report["agreement"]["judges"]["LAION V1"]
+    assert 0 <= judged["accuracy"]["value"] <= 1 and judged["brier"] is None
+    assert "| LAION V1 |" in (collection / "regressor" / "report.md").read_text()
     before = sorted(path.stat().st_mtime_ns for path in (collection / "regressor").iterdir())
     with pytest.raises(UserError, match="did you mean 'miniature'"):
         ldmopt.fit(collection, encoder="minature")
