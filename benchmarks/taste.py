@@ -12,13 +12,15 @@
   ridge cannot see, are of no use. Intervals are 95 %, from resampled prompts.
 - ``reach``: 100 pairs bring the held-out pairwise accuracy to within 3 points of the ceiling.
   Raters are those of `benchmarks/raters.py` (one against the mean of the rest .58). The ceiling is
-  the accuracy of the true utility on the same held-out, noisy answers. Two questions: *own*, one
+  the accuracy of the true utility on the same held-out, noisy answers. Three questions: *own*, one
   rater answers, and the truth is that rater's own lasting utility; *panel*, 22 raters answer in
-  turn, and the truth is what they have in common. Pairs are of one prompt and two settings at
-  random; ties are left out of accuracies. Prompts of training and test are disjoint. Both are
-  asked of two starting points: the package's *prior*, and *prior + caption*, the prior and the
-  similarity of picture and caption (the miniature's CLIP towers, which no label trained), one
-  deviation of each (unit weights, Dawes 1979).
+  turn, and the truth is what they have in common; *strong*, as own, by a rater who also likes
+  pictures brighter or darker, more or less colourful than others of a prompt (nothing is asked
+  of that one). Pairs are of one prompt and two settings at random; ties are left out of
+  accuracies. Prompts of training and test are disjoint. All are asked of two starting points:
+  the package's *prior*, and *prior + caption*, the prior and the similarity of picture and
+  caption (the miniature's CLIP towers, which no label trained), one deviation of each (unit
+  weights, Dawes 1979).
 
 Every rater here is simulated; the raters' truth is a stated function of what a classifier sees
 of the caption and of measured damage, and no column of it is given to the regressor.
@@ -50,6 +52,7 @@ WITHIN_POINTS = 3.0
 TESTED = 4000
 RATERS = 22
 PARTS = ("speed", "ratings", "reach")
+QUESTIONS = ("own", "panel", "strong")
 
 
 def part_speed(report: dict[str, Any], args: argparse.Namespace) -> None:
@@ -179,11 +182,11 @@ def world() -> World:
 class Panel:
     """Simulated raters who answer in turn; or one, who answers alone."""
 
-    def __init__(self, seen: World, seed: int, *, alone: bool) -> None:
+    def __init__(self, seen: World, seed: int, *, alone: bool, strong: bool = False) -> None:
         """Draw them."""
         from raters import BOTH_BAD, TIE, raters
 
-        people = raters(RATERS, seed)
+        people = raters(RATERS, seed, strong)
         self.people = people[:1] if alone else people
         self.names = np.array([person.name for person in self.people])
         self.lasting = np.array([person.utility(seen.set_).ravel() for person in self.people])
@@ -367,7 +370,7 @@ def part_reach(report: dict[str, Any], args: argparse.Namespace) -> None:
     """Accuracy on held-out prompts against labels, and the must-reach."""
     seen = world()
     report["reach"] = {}
-    for question in ("own", "panel"):
+    for question in args.question:
         rows = [reached(seen, question, seed) for seed in range(args.seeds)]
         report["reach"][question] = told = {
             start: summary([row[start] for row in rows]) for start in seen.bases
@@ -375,6 +378,8 @@ def part_reach(report: dict[str, Any], args: argparse.Namespace) -> None:
         for start, each in told.items():
             _print_reach(f"{question}, from {start}", each)
             gap = each["gap"][str(ASKED)]
+            if question == "strong":
+                continue
             verdict(
                 report,
                 f"{question}, from {start}: {ASKED} pairs within {WITHIN_POINTS:g} points",
@@ -389,7 +394,7 @@ def part_reach(report: dict[str, Any], args: argparse.Namespace) -> None:
 def reached(seen: World, question: str, seed: int) -> dict[str, dict[str, Any]]:
     """Return one draw's accuracies: of the ceiling, no labels, and every number of labels."""
     rng = np.random.default_rng([17, seed])
-    panel = Panel(seen, seed, alone=question == "own")
+    panel = Panel(seen, seed, alone=question != "panel", strong=question == "strong")
     left, right = seen.pairs(rng, max(COUNTS), held=False)
     win, names = panel.answers(rng, left, right)
     test = seen.pairs(rng, TESTED, held=True)
@@ -473,8 +478,14 @@ def plot(told: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panes = pyplot.subplots(1, len(told), figsize=(10, 4.4), sharey=True, squeeze=False)
-    titles = {"own": "One simulated rater, own taste", "panel": "22 simulated raters, in common"}
+    figure, panes = pyplot.subplots(
+        1, len(told), figsize=(4 + 3 * len(told), 4.4), sharey=True, squeeze=False
+    )
+    titles = {
+        "own": "One simulated rater",
+        "panel": "22 simulated raters, in common",
+        "strong": "One of strong taste",
+    }
     place = np.arange(1 + len(COUNTS))
     for pane, (question, starts) in zip(panes[0], told.items(), strict=True):
         ceiling = 100 * next(iter(starts.values()))["accuracy"]["ceiling"]
@@ -512,6 +523,7 @@ def main() -> int:
     """Run the parts."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", nargs="+", default=PARTS, choices=[*PARTS, "speed-alone"])
+    parser.add_argument("--question", nargs="+", default=QUESTIONS, choices=QUESTIONS)
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "figures")
