@@ -29,7 +29,9 @@ def load_scorer(spec: StudySpec, folder: RunFolder, fitted: bool) -> Scorer:
 
         return StandInScorer()
     if fitted:
-        return _regressor(folder.regressor, wanted.encoder)
+        # Fitted in this very run, perhaps on another encoder than the study names: that was asked
+        # for later than the study was written.
+        return _regressor(folder.regressor, "auto")
     if wanted.laion is not None:
         from ldmopt.scorers.laion import Laion
 

@@ -101,6 +101,16 @@ def test_failed_and_raced_out_trials_go_along(done, tmp_path):
     assert rulebook.data["scope"]["scorer"].startswith(f"regressor {fitted.digest}: learned from")
 
 
+def test_a_fit_on_another_encoder_than_the_study_names_may_judge(done, tmp_path):
+    path = done / "study.toml"
+    path.write_text(path.read_text().replace('encoder = "auto"', 'encoder = "statistics"'))
+    write_ratings(done, tmp_path / "ratings.csv")
+    ldmopt.labels_import(done, tmp_path / "ratings.csv")
+    assert ldmopt.fit(done).encoder == "statistics"
+    fitted = ldmopt.fit(done, encoder="miniature")
+    assert fitted.digest in ldmopt.rescore(done).data["scope"]["scorer"]
+
+
 def test_confirmations_are_judged_anew(done, tmp_path):
     before = records.read_confirmations(read_run(done)[2])
     write_ratings(done, tmp_path / "ratings.csv")
