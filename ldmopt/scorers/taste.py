@@ -92,7 +92,8 @@ def fit(
         background: pictures without labels.
 
     Raises:
-        UserError: no label can be compared with another one, or there is no such encoder.
+        UserError: no label can be compared with another one, there is no such encoder, or the
+            prior belongs to another one.
     """
     return learned(sight(base, pictures, labels, encoder=encoder, background=background), labels)
 
@@ -119,6 +120,14 @@ def sight(
         taste=None,
         crossed=None,
     )
+    if len(base.space.mean) > len(statistics.names()) and (
+        start.encoder_digest != base.encoder_digest
+    ):
+        raise UserError(
+            f"fit: this prior was trained on encoder {base.encoder} {base.encoder_digest}, not on"
+            f" the statistics alone, and cannot go with {start.encoder} {start.encoder_digest};"
+            f" fit with encoder {base.encoder}"
+        )
     every = {picture.digest: picture for picture in (*pictures, *background)}
     usable = cached.judgeable(list(every.values()))
     large = {d: p for (d, p), fits in zip(every.items(), usable, strict=True) if fits}

@@ -214,6 +214,10 @@ def test_a_taste_belongs_to_one_encoder(
     assert encoders.load("miniature").encoder.identity["digest"] in str(refused.value)
     with pytest.raises(UserError, match="encoder: must be"):
         fit(small, pictures, Labels.of(simulated(pictures[:80])), encoder="miniatur")
+    wide = replace(small.space, mean=np.zeros(900, np.float32))
+    prior = replace(small, encoder="miniature", encoder_digest="tower-1", space=wide)
+    with pytest.raises(UserError, match="trained on encoder miniature tower-1.*with statistics"):
+        fit(prior, pictures, Labels.of(simulated(pictures[:80])), encoder="statistics")
     folder = fitted.save(tmp_path)
     facts = json.loads((folder / "regressor.json").read_text())
     (folder / "regressor.json").write_text(json.dumps({**facts, "fold_of": {}}))
