@@ -136,15 +136,22 @@ def _references(report: Mapping[str, Any]) -> list[tuple[float, str, str]]:
 
 
 def _beside(axes: Axes, texts: list[tuple[float, str, str]]) -> None:
-    """Name lines at the right edge, none on top of another."""
+    """Name lines at the right edge, none on top of another; close ones part about their middle."""
     low, high = axes.get_ylim()
-    room = 0.075 * (high - low)
-    placed = float("-inf")
+    groups: list[list[tuple[float, float, str, str]]] = []  # place, height, text, colour
     for value, text, colour in sorted(texts):
-        height = room * (1 + text.count("\n") * 0.6)
-        y = max(value, placed + height)
-        placed = y + (height - room)
-        axes.annotate(text, (1.0, y), xycoords=("axes fraction", "data"), xytext=(7, 0),
+        height = (0.045 + 0.035 * text.count("\n")) * (high - low)
+        if groups:
+            last, room, *_ = groups[-1][-1]
+            lowest = last + (room + height) / 2
+        if groups and value < lowest:
+            groups[-1].append((lowest, height, text, colour))
+            shift = (lowest - value) / len(groups[-1])
+            groups[-1] = [(y - shift, tall, words, tint) for y, tall, words, tint in groups[-1]]
+        else:
+            groups.append([(value, height, text, colour)])
+    for place, _, text, colour in (row for group in groups for row in group):
+        axes.annotate(text, (1.0, place), xycoords=("axes fraction", "data"), xytext=(7, 0),
                       textcoords="offset points", va="center", fontsize=9.5, color=colour,
                       annotation_clip=False)  # fmt: skip
 
