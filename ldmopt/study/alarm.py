@@ -156,7 +156,8 @@ def _draw(
     def pixels(digests: Sequence[str]) -> list[Pixels]:
         return [folder.picture(digests[row], blocks[row]).pixels for row in rows]
 
-    stacks = [Stack("default", [("0.50 by definition", SOFT)], pixels(against), INK)]
+    about = [("0.50 by definition", SOFT), (f"second: {name}", SOFT)]
+    stacks = [Stack("default", about, pixels(against), INK)]
     for setting, role in _columns(found.contradictions):
         opinion, liked = told[setting], role == "liked"
         said = [f"scorer {_mean(opinion.first):.2f}, second {_mean(opinion.second):.2f}"]
@@ -164,12 +165,11 @@ def _draw(
                                    if default.get(key) != value)]
         notes = [(f"scorer {opinion.first[blocks[row].prompt]:.2f}, second "
                   f"{opinion.second[blocks[row].prompt]:.2f}", SOFT) for row in rows]
-        head = "the scorer likes" if liked else "the second likes"
+        head = "the scorer likes" if liked else "the second prefers"
         stacks.append(Stack(head, lines, pixels(shown[setting].pictures),
                             WARNING if liked else INK, notes))
     write_stacks(stacks, [blocks[row].prompt for row in rows], folder.path / "disagreement.png",
-                 f"win rates against the\ndefault; second is\n{name};\nprompts where they\n"
-                 "differ most")
+                 "win rates against the\ndefault; the prompts in\nwhich the two differ most")
 
 
 def _columns(contradictions: Sequence[Contradiction]) -> list[tuple[Setting, str]]:
@@ -179,7 +179,7 @@ def _columns(contradictions: Sequence[Contradiction]) -> list[tuple[Setting, str
         found.setdefault(item.liked, "liked")
         if item.over is not None:
             found.setdefault(item.over, "over")
-    return list(found.items())[: COLUMNS]
+    return list(found.items())[:COLUMNS]
 
 
 def _rows(
