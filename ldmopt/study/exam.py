@@ -10,7 +10,7 @@ from typing import Any
 from ldmopt.contracts import Block, Picture
 from ldmopt.errors import UserError
 from ldmopt.model import STANDIN
-from ldmopt.scorers.canaries import CANARIES
+from ldmopt.scorers.canaries import CANARIES, EMPTY
 from ldmopt.scorers.exam import (
     ANOTHER_PROMPT,
     Exam,
@@ -37,10 +37,12 @@ class Sat:
         data: plain JSON data for the generation's frozen attributes.
         alignment_refusal: why the alignment scorer may not be used; empty where it may, or where
             there is none.
+        doubt: what a user should know of the default's pictures; empty as a rule.
     """
 
     data: dict[str, Any]
     alignment_refusal: str = ""
+    doubt: str = ""
 
     @property
     def alignment_passed(self) -> bool:
@@ -74,25 +76,61 @@ def sit_exam(
     honest = [] if exempt else _honest(folder, blocks, digests)
     judge = examine(judges.scorer, honest) if honest else Exam(
         judges.scorer.identity, 0, (), exempt)
-    second = None
+    second = drawn = None
     if judges.alignment is not None and honest:
         second = examine_alignment(judges.alignment, honest)
+        drawn = second
+        if second.failed and all(item.beaten < 0.5 for item in second.failed):
+            # ruined pictures fit no caption: whether the scorer is deaf, renders tell
+            second = examine_alignment(judges.alignment, _renders())
+    again = examine(judges.scorer, _renders()) if _slips(judge) else None
+    passed = judge.passed or (again is not None and again.passed)
     found = {
         "schema_version": SCHEMA_VERSION,
         **judge.to_dict(),
+        "passed": passed,
+        **({} if again is None else {"on_renders": again.to_dict()}),
         "alignment": None if second is None else second.to_dict(),
     }
     write(folder.path / "exam.json", (json.dumps(found, indent=1) + "\n").encode())
     if judge.results or second is not None:
-        _sheet(folder, honest, judge, second)
-    if not judge.passed:
+        _sheet(folder, honest, judge, drawn)
+    if not passed:
         raise UserError(refusal(judge, folder))
+    doubt = "" if judge.passed else _doubt(judge, folder)
     if second is None or second.passed:
-        return Sat(found)
+        return Sat(found, "", doubt)
     refused = refusal_of_alignment(second, folder)
     if spec.caps.alignment is not None:
         raise UserError(refused)
-    return Sat(found, f"{refused}; the study goes on without it")
+    return Sat(found, f"{refused}; the study goes on without it", doubt)
+
+
+def _slips(exam: Exam) -> bool:
+    """Tell whether a scorer failed in a way that the default's pictures may be to blame for.
+
+    A default of too few steps makes pictures that further ruin hardly changes. Where a scorer
+    failed by that alone (it is not above chance, and on no empty canary), the renders in the
+    package tell whether it is blind.
+    """
+    return not exam.passed and all(
+        result.kind not in EMPTY and result.beaten < 0.5 and (result.win or 0.0) < 0.5
+        for result in exam.failed)
+
+
+def _renders() -> list[Picture]:
+    """Return pictures that are honest for certain: renders of scenes, under their captions."""
+    from ldmopt.miniature.scenes import captions
+    from ldmopt.miniature.styles import render
+
+    return [Picture(render(scene), Block(caption, 0)) for caption, scene in captions(PROMPTS)]
+
+
+def _doubt(exam: Exam, folder: RunFolder) -> str:
+    """Word what a scorer that is not blind said of the default's pictures."""
+    listed = ", ".join(f"{item.kind} ({item.beaten:.0%})" for item in exam.failed)
+    return (f"the default's pictures may be ruined themselves: the scorer prefers {listed} to them"
+            f", though it tells such ruin on other pictures; look at {folder.path / 'exam.png'}")
 
 
 def refusal(exam: Exam, folder: RunFolder) -> str:

@@ -186,6 +186,8 @@ def begin(session: Session, storage: optuna.storages.RDBStorage) -> None:
         raise UserError(f"the default setting ({default}) gives no picture: {error}; change "
                         f"[default] (the libraries' output is in {session.folder.log})") from error
     exam = sit_exam(session.judges, session.spec, session.blocks, pictures)
+    if exam.doubt:
+        session.note(exam.doubt)
     if not exam.alignment_passed:
         session.note(exam.alignment_refusal)
         session.alignment = None

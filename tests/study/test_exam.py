@@ -13,6 +13,7 @@ from ldmopt.miniature.scenes import captions
 from ldmopt.miniature.styles import render
 from ldmopt.scorers import default
 from ldmopt.scorers.alignment import load_alignment
+from ldmopt.scorers.canaries import CANARIES
 from ldmopt.study import exam, records
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.judging import Judges
@@ -84,6 +85,33 @@ def test_a_deaf_alignment_is_left_out_or_refused_where_there_is_a_floor(folder):
     assert "goes on without it" in sat.alignment_refusal
     with pytest.raises(UserError, match="another prompt.*another scorer.alignment"):
         exam.sit_exam(judges, spec(alignment=0.9), blocks, digests)
+
+
+def test_a_ruined_default_does_not_make_an_honest_scorer_blind(folder):
+    kept, blocks, _ = folder
+    ruin, digests = CANARIES["over-saturated"], []
+    for index, ((_, scene), block) in enumerate(zip([c for c in captions(6) for _ in range(2)],
+                                                    blocks, strict=True)):
+        pixels = np.array(ruin(render(scene)) if index < 6 else render(scene))
+        Image.fromarray(pixels).save(kept.path / "one.png")
+        digests.append(kept.keep(Picture.from_png((kept.path / "one.png").read_bytes(), block)))
+    spec_ = spec()
+
+    class Slips:
+        """Honest, but takes what is over-saturated twice for no worse."""
+
+        identity = {"name": "slips", "digest": "s"}
+
+        def compare(self, left, right):
+            wins = default().compare(left, right)
+            twice = [np.array_equal(ruin(b.pixels), a.pixels) and b.digest in digests[:6]
+                     for a, b in zip(left, right, strict=True)]
+            return [Preference(0.55) if slip and index < 2 else win
+                    for index, (slip, win) in enumerate(zip(twice, wins, strict=True))]
+
+    sat = exam.sit_exam(Judges(kept, Slips()), spec_, blocks, digests)
+    assert sat.data["passed"] and sat.data["on_renders"]["passed"]
+    assert "may be ruined themselves: the scorer prefers over-saturated (33%)" in sat.doubt
 
 
 def test_a_study_freezes_its_exam_and_a_failed_one_stops_it(standin, tmp_path, monkeypatch):
