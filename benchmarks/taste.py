@@ -17,10 +17,11 @@
   turn, and the truth is what they have in common; *strong*, as own, by a rater who also likes
   pictures brighter or darker, more or less colourful than others of a prompt (nothing is asked
   of that one). Pairs are of one prompt and two settings at random; ties are left out of
-  accuracies. Prompts of training and test are disjoint. All are asked of two starting points:
-  the package's *prior*, and *prior + caption*, the prior and the similarity of picture and
-  caption (the miniature's CLIP towers, which no label trained), one deviation of each (unit
-  weights, Dawes 1979).
+  accuracies. Prompts of training and test are disjoint. Three lines: from the package's *prior*;
+  from *prior + caption*, the prior and the similarity of picture and caption (the miniature's
+  CLIP towers, which no label trained), one deviation of each (unit weights, Dawes 1979); and
+  *as fit does*, of both the one after which held-out labels surprise less (`ldmopt.scorers.taste`),
+  without labels the prior.
 
 Every rater here is simulated; the raters' truth is a stated function of what a classifier sees
 of the caption and of measured damage, and no column of it is given to the regressor.
@@ -52,6 +53,8 @@ WITHIN_POINTS = 3.0
 TESTED = 4000
 RATERS = 22
 PARTS = ("speed", "ratings", "reach")
+COLOURS = ("#b3541e", "#8aa9cc", "#1f5fa8")
+FIT = "as fit does"
 QUESTIONS = ("own", "panel", "strong")
 
 
@@ -373,12 +376,12 @@ def part_reach(report: dict[str, Any], args: argparse.Namespace) -> None:
     for question in args.question:
         rows = [reached(seen, question, seed) for seed in range(args.seeds)]
         report["reach"][question] = told = {
-            start: summary([row[start] for row in rows]) for start in seen.bases
+            start: summary([row[start] for row in rows]) for start in (*seen.bases, FIT)
         }
         for start, each in told.items():
             _print_reach(f"{question}, from {start}", each)
             gap = each["gap"][str(ASKED)]
-            if question == "strong":
+            if start != FIT or question == "strong":
                 continue
             verdict(
                 report,
@@ -405,7 +408,8 @@ def reached(seen: World, question: str, seed: int) -> dict[str, dict[str, Any]]:
         )
         for n in COUNTS
     }
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
+    losses: dict[int, list[tuple[float, str]]] = {count: [] for count in COUNTS}
     for start, base in seen.bases.items():
         table = np.column_stack([base, seen.axes])
         rows[start] = row = {
@@ -425,6 +429,12 @@ def reached(seen: World, question: str, seed: int) -> dict[str, dict[str, Any]]:
             )  # fmt: skip
             row[f"fitted {count}"] = accuracy(known.utility(table), *test, said)
             row[f"chosen {count}"] = known.chosen_
+            losses[count].append((known.loss_, start))
+    rows[FIT] = fit = dict(rows["prior"])
+    for count, found in losses.items():
+        start = min(found, key=lambda each: each[0])[1]
+        fit[f"fitted {count}"] = rows[start][f"fitted {count}"]
+        fit[f"chosen {count}"] = f"{start}: {rows[start][f'chosen {count}']}"
     return rows
 
 
@@ -491,13 +501,15 @@ def plot(told: dict[str, Any], path: Path) -> None:
         ceiling = 100 * next(iter(starts.values()))["accuracy"]["ceiling"]
         pane.axhspan(ceiling - WITHIN_POINTS, ceiling, color="#e3edf7", label="within 3 points")
         pane.axhline(ceiling, color="#222222", lw=1.2, label="ceiling: the true utility")
-        for (start, part), colour in zip(starts.items(), ("#b3541e", "#1f5fa8"), strict=True):
+        for (start, part), colour in zip(starts.items(), COLOURS, strict=True):
             gaps = [part["gap"][str(count)] for count in (0, *COUNTS)]
             fitted = np.array([ceiling - gap["mean"] for gap in gaps])
             reach = np.array([(gap["high"] - gap["low"]) / 2 for gap in gaps])
-            pane.axhline(fitted[0], color=colour, ls="--", lw=1, label=f"{start}, no labels")
+            name = start if start == FIT else f"from {start}"
+            if start != FIT:
+                pane.axhline(fitted[0], color=colour, ls="--", lw=1, label=f"{start}, no labels")
             pane.errorbar(place, fitted, reach, color=colour, marker="o", ms=4, capsize=3,
-                          label=f"fitted, from {start}")  # fmt: skip
+                          label=name, lw=2.2 if start == FIT else 1.2)  # fmt: skip
             mean = part["accuracy"]
         ridge = [100 * mean[f"ridge {count}"] for count in COUNTS]
         pane.plot(place[1:], ridge, color="#6b7f3a", marker="s", ms=4, label="ridge on statistics")

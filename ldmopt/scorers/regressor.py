@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from ldmopt.contracts import Picture, Preference, Score, Scorer
 from ldmopt.errors import UserError
-from ldmopt.scorers import encoders
+from ldmopt.scorers import alignment, encoders
 from ldmopt.scorers.chances import chances, spread
 from ldmopt.scorers.trees import Forest
 from ldmopt.scorers.utility import Utility
@@ -56,6 +56,42 @@ class Space:
         """Return `(n, k)` places of `(n, columns or more)` features."""
         own = features[:, : len(self.mean)].astype(np.float64) - self.mean
         return np.asarray(own @ self.axes.astype(np.float64))
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What a picture's similarity with its caption adds to the utility that a taste starts from.
+
+    People who choose between pictures of a prompt look at whether it was met; the prior cannot.
+
+    Attributes:
+        model: whose towers compare, as `alignment.load_alignment` takes it.
+        digest: of these towers; others are refused.
+        mean: of the similarity, which adds nothing.
+        weight: logits per unit of similarity.
+    """
+
+    model: str
+    digest: str
+    mean: float
+    weight: float
+
+    def similarity(self, pictures: Sequence[Picture]) -> Floats:
+        """Return `(n,)` similarities; the mean for pictures without a caption.
+
+        Raises:
+            UserError: the towers are not on this machine, or are others.
+        """
+        compare = alignment.load_alignment(self.model, "")
+        if compare is None or compare.identity["digest"] != self.digest:
+            raise UserError(f"regressor: made with caption similarity by {self.model} "
+                            f"{self.digest}, which is not here; fit it again")
+        found = compare.similarity(pictures)
+        return np.array([self.mean if value is None else value for value in found], np.float64)
+
+    def moves(self, similarity: NDArray[np.floating[Any]]) -> Floats:
+        """Return what similarities add, in logits."""
+        return np.asarray(self.weight * (similarity.astype(np.float64) - self.mean))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +121,7 @@ class Regressor:
         taste: what labels taught, on the prior's value and the features; None for the prior.
         crossed: the same, learned without some of the prompts; None where there is one prompt or
             none.
+        caption: what captions add to what the taste starts from, or None.
         report: what it was trained on and how well it did, plain JSON data.
     """
 
@@ -96,6 +133,7 @@ class Regressor:
     space: Space
     taste: Utility | None = None
     crossed: CrossFit | None = None
+    caption: Caption | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -103,6 +141,7 @@ class Regressor:
         """Name and digest, and what it learned from, by people and by simulated raters."""
         labels = self.report.get("labels", {})
         human, simulated = labels.get("human", 0), labels.get("simulated", 0)
+        captions = {} if self.caption is None else {"captions": self.caption.model}
         return {
             "name": "regressor",
             "digest": self.digest,
@@ -111,6 +150,7 @@ class Regressor:
             "trained_on": self.report.get("trained_on", "ladders of known damage"),
             "human_labels": human,
             "simulated_labels": simulated,
+            **captions,
         }
 
     @cached_property
@@ -122,6 +162,8 @@ class Regressor:
             whole.update(np.ascontiguousarray(array).tobytes())
         if self.taste is not None:
             whole.update(_json(self._taste_facts()))
+        if self.caption is not None:
+            whole.update(_json(asdict(self.caption)))
         return whole.hexdigest()[:16]
 
     def score(self, pictures: Sequence[Picture]) -> list[Score | None]:
@@ -183,10 +225,11 @@ class Regressor:
         return found
 
     def features(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
-        """Return the pictures' features.
+        """Return the pictures' features; with captions, their similarity is the last column.
 
         Raises:
-            UserError: the encoder at hand is another one than it was made for.
+            UserError: the encoder at hand, or what compares with captions, is another one than it
+                was made for.
         """
         cached = encoders.load(self.encoder)
         if cached.encoder.identity["digest"] != self.encoder_digest:
@@ -194,7 +237,9 @@ class Regressor:
                 f"regressor: made for encoder {self.encoder} {self.encoder_digest}, this ldmopt has"
                 f" {cached.encoder.identity['digest']}; fit it again"
             )
-        return cached.features(pictures)
+        found = cached.features(pictures)
+        return found if self.caption is None else with_captions(
+            found, self.caption.similarity(pictures))
 
     def prior(self, features: NDArray[np.float32]) -> Floats:
         """Return each member's values `(members, n)` in logits."""
@@ -203,11 +248,14 @@ class Regressor:
     def inputs(self, features: NDArray[np.float32]) -> Floats:
         """Return what a taste sees, `(n, 1 + axes + further columns)`.
 
-        The prior's value, the places of the statistics along the axes of `space`, which are far
-        fewer than the statistics and so need fewer labels, and what else the encoder sees.
+        The prior's value with what captions add, the places of the statistics along the axes of
+        `space`, which are far fewer than the statistics and so need fewer labels, and what else
+        the encoder sees.
         """
         base = self.prior(features).mean(axis=0)[:, None]
         further = features[:, len(self.space.mean) :].astype(np.float64)
+        if self.caption is not None:
+            base, further = base + self.caption.moves(features[:, -1:]), further[:, :-1]
         return np.concatenate([base, self.space(features), further], axis=1)
 
     def values(self, features: NDArray[np.float32]) -> tuple[Floats, Floats]:
@@ -268,6 +316,8 @@ class Regressor:
         }
         if self.taste is not None:
             facts |= self._taste_facts()
+        if self.caption is not None:
+            facts["caption"] = asdict(self.caption)
         arrays = {name: np.ascontiguousarray(array) for name, array in self._arrays().items()}
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -326,8 +376,16 @@ def _built(
         space=Space(**parts["space"]),
         taste=tastes.get("taste"),
         crossed=CrossFit(fold_of, tuple(folds)) if folds else None,
+        caption=Caption(**facts["caption"]) if "caption" in facts else None,
         report=report,
     )
+
+
+def with_captions(
+    features: NDArray[np.float32], similarity: Floats
+) -> NDArray[np.float32]:
+    """Return features with the similarity as the last column."""
+    return np.concatenate([features, similarity[:, None].astype(np.float32)], axis=1)
 
 
 def learned_from(human: int, simulated: int) -> str:

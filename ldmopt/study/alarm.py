@@ -1,7 +1,8 @@
 """The alarm: the user is told, with the pictures, when a second opinion contradicts the scorer.
 
-The second opinion is the alignment scorer where the study has one, else the prior on damage in the
-package where another scorer judges; where that prior judges alone there is no second opinion.
+The second opinion is the alignment scorer where the study has one and the scorer does not look at
+captions itself; else the prior on damage in the package where another scorer judges. Where that
+prior judges alone there is no second opinion.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def _second(
     """Return the second opinion's name, identity and wins by prompt of each setting."""
     if judges.scorer.identity.get("name") == STANDIN or not rows:
         return None
-    if judges.alignment is not None:
+    if judges.alignment is not None and "captions" not in judges.scorer.identity:
         aligned = [row.aligned for row in rows if row.aligned is not None]
         if len(aligned) < len(rows):
             return None

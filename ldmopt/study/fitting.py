@@ -12,6 +12,7 @@ from ldmopt.contracts import Picture
 from ldmopt.errors import UserError
 from ldmopt.labels import Labels, LabelStore, Pair
 from ldmopt.scorers import Regressor, default
+from ldmopt.scorers.alignment import Alignment
 from ldmopt.scorers.crossfit import Floats
 from ldmopt.scorers.regressor import with_report
 from ldmopt.scorers.report import honest
@@ -20,7 +21,7 @@ from ldmopt.study import records
 from ldmopt.study.collection import Gallery, open_gallery
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.output import read_run
-from ldmopt.study.scoring import find_regressor
+from ldmopt.study.scoring import find_regressor, load_alignment
 from ldmopt.study.spec import ScorerSpec
 
 MOST_BACKGROUND = 3000
@@ -40,12 +41,14 @@ class _Source:
         scorer: what judges there, and on which encoder.
         held_out: prompts whose pictures never train.
         about: how the pictures came about, a sentence each.
+        aligned: what compares pictures with their captions, or None.
     """
 
     folder: Gallery
     scorer: ScorerSpec
     held_out: frozenset[str]
     about: tuple[str, ...]
+    aligned: Alignment | None = None
 
 
 def fit_run(
@@ -83,7 +86,8 @@ def fit_run(
         name = source.scorer.encoder if encoder is None else encoder
         shown, rest = _pictures(source, labels)
         seen = sight(_base(source.scorer), shown, labels, background=rest,
-                     encoder=None if name in ("auto", "standin") else name)  # fmt: skip
+                     encoder=None if name in ("auto", "standin") else name,
+                     aligned=source.aligned)  # fmt: skip
         others = _others(laion or source.scorer.laion, name, seen, shown)
         progress(LEARNING / 2)
         regressor = learned(seen, labels)
@@ -126,7 +130,7 @@ def _source(folder: Gallery) -> _Source:
     prompts = len({prompt for prompt, _ in frozen["blocks"]})
     about = (f"The pictures are of the model {spec.model!r}, of {prompts} prompts that the search "
              f"uses; pictures of the {len(held_out)} prompts kept for confirmation never train.",)
-    return _Source(folder, spec.scorer, held_out, about)
+    return _Source(folder, spec.scorer, held_out, about, load_alignment(spec))
 
 
 def _base(scorer: ScorerSpec) -> Regressor:
