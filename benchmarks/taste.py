@@ -12,16 +12,16 @@
   ridge cannot see, are of no use. Intervals are 95 %, from resampled prompts.
 - ``reach``: 100 pairs bring the held-out pairwise accuracy to within 3 points of the ceiling.
   Raters are those of `benchmarks/raters.py` (one against the mean of the rest .58). The ceiling is
-  the accuracy of the true utility on the same held-out, noisy answers. Three questions: *own*, one
-  rater answers, and the truth is that rater's own lasting utility; *panel*, 22 raters answer in
-  turn, and the truth is what they have in common; *strong*, as own, by a rater who also likes
-  pictures brighter or darker, more or less colourful than others of a prompt (nothing is asked
-  of that one). Pairs are of one prompt and two settings at random; ties are left out of
+  the accuracy of the true utility on the same held-out, noisy answers. Three questions: *panel*,
+  22 raters answer in turn, and the truth is what they have in common: it is held against the 3
+  points. Nothing is asked of the others: *own*, one rater answers, and the truth is that rater's
+  own lasting utility, private likings included; *strong*, as own, by a rater who also likes
+  pictures brighter or darker, more or less colourful than others of a prompt. Pairs are of one prompt and two settings at random; ties are left out of
   accuracies. Prompts of training and test are disjoint. Three lines: from the package's *prior*;
   from *prior + caption*, the prior and the similarity of picture and caption (the miniature's
   CLIP towers, which no label trained), one deviation of each (unit weights, Dawes 1979); and
-  *as fit does*, of both the one after which held-out labels surprise less (`ldmopt.scorers.taste`),
-  without labels the prior.
+  *as fit does*, with captions unless the labels are in better order without
+  (`ldmopt.scorers.taste`); without labels the prior.
 
 Every rater here is simulated; the raters' truth is a stated function of what a classifier sees
 of the caption and of measured damage, and no column of it is given to the regressor.
@@ -43,6 +43,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ldmopt.scorers.choice import surely_less
 from ldmopt.scorers.preference import Pairs, PreferenceRegressor
 
 Floats = NDArray[np.float64]
@@ -381,7 +382,7 @@ def part_reach(report: dict[str, Any], args: argparse.Namespace) -> None:
         for start, each in told.items():
             _print_reach(f"{question}, from {start}", each)
             gap = each["gap"][str(ASKED)]
-            if start != FIT or question == "strong":
+            if start != FIT or question != "panel":
                 continue
             verdict(
                 report,
@@ -409,7 +410,7 @@ def reached(seen: World, question: str, seed: int) -> dict[str, dict[str, Any]]:
         for n in COUNTS
     }
     rows: dict[str, dict[str, Any]] = {}
-    losses: dict[int, list[tuple[float, str]]] = {count: [] for count in COUNTS}
+    wrong: dict[int, list[Floats]] = {count: [] for count in COUNTS}
     for start, base in seen.bases.items():
         table = np.column_stack([base, seen.axes])
         rows[start] = row = {
@@ -429,10 +430,10 @@ def reached(seen: World, question: str, seed: int) -> dict[str, dict[str, Any]]:
             )  # fmt: skip
             row[f"fitted {count}"] = accuracy(known.utility(table), *test, said)
             row[f"chosen {count}"] = known.chosen_
-            losses[count].append((known.loss_, start))
+            wrong[count].append(known.cross_validated_.misordered_by_base())
     rows[FIT] = fit = dict(rows["prior"])
-    for count, found in losses.items():
-        start = min(found, key=lambda each: each[0])[1]
+    for count, (alone, captioned) in wrong.items():
+        start = "prior" if surely_less(alone, captioned) else "prior + caption"
         fit[f"fitted {count}"] = rows[start][f"fitted {count}"]
         fit[f"chosen {count}"] = f"{start}: {rows[start][f'chosen {count}']}"
     return rows

@@ -112,6 +112,12 @@ def best(candidates: Sequence[Candidate], counted: NDArray[np.bool_], *, base: b
     return chosen
 
 
+def surely_less(lost: Floats, than: Floats) -> bool:
+    """Tell whether losses `(prompts,)` are less than others by over a standard error."""
+    gain = than - lost
+    return len(gain) > 1 and bool(gain.sum() > gain.std(ddof=1) * np.sqrt(len(gain)))
+
+
 def temperature(mean: Floats, variance: Floats, win: Floats, weight: Floats, nu: float) -> float:
     """Return what held-out differences are to be multiplied by: MAP of its log around 0.
 

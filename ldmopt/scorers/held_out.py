@@ -63,6 +63,12 @@ class CrossValidated:
     folds: int
     chosen: tuple[str, ...]
 
+    def misordered_by_base(self) -> Floats:
+        """Return the weight of each prompt's pairs that the base orders otherwise, ties half."""
+        wrong = self.weight * (0.5 - 0.5 * np.sign(self.base) * (2.0 * self.win - 1.0))
+        _, prompt = np.unique(self.pair_group, return_inverse=True)
+        return np.bincount(prompt, wrong).astype(np.float64)
+
 
 def cross_validated(
     candidates: Sequence[Candidate],

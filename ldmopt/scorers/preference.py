@@ -53,7 +53,6 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             without looking at them; a single one of all labels where nothing could be held out.
         fold_of_: prompt -> number of the fold it was held out in.
         losses_: summed loss in nats of each candidate on held-out prompts.
-        loss_: that of the one that was taken; 0 where nothing could be held out.
         raters_: name -> offset, scale, noise, reliability.
         n_features_in_, feature_names_in_: as in scikit-learn.
     """
@@ -120,7 +119,6 @@ class PreferenceRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.fold_of_ = dict(zip(labels.prompts.tolist(), fold.tolist(), strict=True))
         self.chosen_ = found.name
         self.learned_ = found.name != "base" and labels.differ
-        self.loss_ = float(found.at_best(everything).sum())
         self.losses_ = {each.label: float(each.at_best(everything).sum()) for each in candidates}
         return self
 

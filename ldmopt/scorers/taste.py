@@ -5,9 +5,10 @@ the prior's value is the utility that holds until labels say otherwise, the spre
 members is what is known to be uncertain about it, and a keep is a rating of 0 or 1 on a scale of
 its own. Pictures without labels tell how features vary.
 
-Where pictures can be compared with their captions there are two utilities to start at: the prior,
-and the prior with as much of that similarity, one deviation of each (unit weights, Dawes 1979).
-Held-out labels choose.
+Where pictures can be compared with their captions, the start is the prior with as much of that
+similarity, one deviation of each (unit weights, Dawes 1979): people who choose between pictures of
+a prompt look at whether it was met. Where labels are in better order without captions, the start is
+the prior alone.
 """
 
 from __future__ import annotations
@@ -237,13 +238,17 @@ def _crossed(said: Judgements, model: PreferenceRegressor) -> CrossFit | None:
 def estimator(seen: Sight, said: Judgements) -> tuple[Start, PreferenceRegressor]:
     """Return the estimator fitted to some of the labels, and where it starts.
 
-    Of two starts, the one after which held-out labels surprise less; the prior where none can be
-    held out.
+    Captions count unless the prior alone orders more of the labels, by over a standard error over
+    prompts; with a single prompt they do not.
     """
+    from ldmopt.scorers.choice import surely_less
+
     variance = spread(seen.moved(said.left, said.right)) + seen.base.noise
     fits = [(start, _fitted(said, start.inputs, variance, start.beside, base=True, map=MAP))
             for start in seen.starts]
-    return min(fits, key=lambda each: each[1].loss_)
+    alone, last = fits[0], fits[-1]
+    wrong = [model.cross_validated_.misordered_by_base() for _, model in (alone, last)]
+    return alone if len(wrong[0]) < 2 or surely_less(*wrong) else last
 
 
 def plain(seen: Sight, said: Judgements) -> PreferenceRegressor:

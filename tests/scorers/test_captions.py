@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +36,13 @@ def told() -> list[tuple[Picture, Picture]]:
                 captions(PROMPTS, seed=5), captions(PROMPTS, seed=6), strict=True)]
 
 
-def simulated(told: list[tuple[Picture, Picture]], minds: bool, seed: int = 0) -> Labels:
-    """Answer as somebody who wants what the caption says; or by throwing a coin."""
-    rng = np.random.default_rng(seed)
+def simulated(told: list[tuple[Picture, Picture]]) -> Labels:
+    """Answer as somebody who wants what the caption says."""
     answers = []
     for number, (own, other) in enumerate(told):
         first = bool(number % 2)
         left, right = (own, other) if first else (other, own)
-        said = first if minds else bool(rng.integers(2))
-        answers.append(Pair(left.digest, right.digest, "caption reader", "left" if said else
+        answers.append(Pair(left.digest, right.digest, "caption reader", "left" if first else
                             "right", own.block.prompt, simulated=True))
     return Labels.of(answers)
 
@@ -59,7 +58,7 @@ def reader(
 ) -> Regressor:
     """Give what answers to 30 prompts teach."""
     pictures = [picture for pair in told[:30] for picture in pair]
-    return fit(small, pictures, simulated(told[:30], minds=True), aligned=towers)
+    return fit(small, pictures, simulated(told[:30]), aligned=towers)
 
 
 def test_who_minds_the_caption_is_understood(
@@ -72,13 +71,15 @@ def test_who_minds_the_caption_is_understood(
     assert "captions" not in small.identity
 
 
-def test_who_does_not_is_left_at_the_prior(
+def test_who_wants_the_opposite_is_left_at_the_prior(
     small: Regressor, towers: Alignment, told: list[tuple[Picture, Picture]]
 ) -> None:
     pictures = [picture for pair in told for picture in pair]
-    starts = [fit(small, pictures, simulated(told, minds=False, seed=seed),
-                  aligned=towers).report["map"]["start"] for seed in range(3)]
-    assert starts.count("prior") >= 2
+    turned = {"left": "right", "right": "left"}
+    contrary = Labels.of([replace(pair, preferred=turned[pair.preferred])
+                          for pair in simulated(told).pairs])
+    found = fit(small, pictures, contrary, aligned=towers)
+    assert found.report["map"]["start"] == "prior"
 
 
 def test_it_loads_bit_equal_and_refuses_other_towers(
@@ -107,6 +108,6 @@ def test_without_towers_captions_play_no_part(
     small: Regressor, told: list[tuple[Picture, Picture]]
 ) -> None:
     pictures = [picture for pair in told[:30] for picture in pair]
-    found = fit(small, pictures, simulated(told[:30], minds=True))
+    found = fit(small, pictures, simulated(told[:30]))
     assert found.caption is None
     assert found.report["map"]["start"] == "prior"
