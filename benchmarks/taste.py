@@ -16,8 +16,8 @@
   22 raters answer in turn, and the truth is what they have in common: it is held against the 3
   points. Nothing is asked of the others: *own*, one rater answers, and the truth is that rater's
   own lasting utility, private likings included; *strong*, as own, by a rater who also likes
-  pictures brighter or darker, more or less colourful than others of a prompt. Pairs are of one prompt and two settings at random; ties are left out of
-  accuracies. Prompts of training and test are disjoint. Three lines: from the package's *prior*;
+  pictures brighter or darker, more or less colourful than others of a prompt. Pairs are of one
+  prompt and two settings at random; ties are left out of accuracies. Prompts of training and test are disjoint. Three lines: from the package's *prior*;
   from *prior + caption*, the prior and the similarity of picture and caption (the miniature's
   CLIP towers, which no label trained), one deviation of each (unit weights, Dawes 1979); and
   *as fit does*, with captions unless the labels are in better order without
