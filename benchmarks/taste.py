@@ -17,11 +17,11 @@
   points. Nothing is asked of the others: *own*, one rater answers, and the truth is that rater's
   own lasting utility, private likings included; *strong*, as own, by a rater who also likes
   pictures brighter or darker, more or less colourful than others of a prompt. Pairs are of one
-  prompt and two settings at random; ties are left out of accuracies. Prompts of training and test are disjoint. Three lines: from the package's *prior*;
-  from *prior + caption*, the prior and the similarity of picture and caption (the miniature's
-  CLIP towers, which no label trained), one deviation of each (unit weights, Dawes 1979); and
-  *as fit does*, with captions unless the labels are in better order without
-  (`ldmopt.scorers.taste`); without labels the prior.
+  prompt and two settings at random; ties are left out of accuracies. Prompts of training and test
+  are disjoint. Three lines: from the package's *prior*; from *prior + caption*, the prior and the
+  similarity of picture and caption (the miniature's CLIP towers, which no label trained), one
+  deviation of each (unit weights, Dawes 1979); and *as fit does*, with captions unless the labels
+  are in better order without (`ldmopt.scorers.taste`); without labels the prior.
 
 Every rater here is simulated; the raters' truth is a stated function of what a classifier sees
 of the caption and of measured damage, and no column of it is given to the regressor.
