@@ -159,7 +159,7 @@ def judged(world: World, rater: Rater, believed: Floats) -> dict[str, float]:
 
 def fitted(world: World, answers: list[Pair]) -> Floats:
     """Return each setting's win rate by what `ldmopt fit` learns from these answers."""
-    from ldmopt.scorers.preference import Pairs, PreferenceRegressor
+    from ldmopt.scorers.preference.estimator import Pairs, PreferenceRegressor
 
     rows = {digest: row for row, digest in enumerate(world.front.digests)}
     left, right = ([rows[getattr(pair, side)] for pair in answers] for side in ("left", "right"))

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from ldmopt.contracts import Block, Picture
 from ldmopt.scorers.canaries import CANARIES
+from ldmopt.scorers.prior.studio import Studio, Take
 from ldmopt.scorers.regressor import Regressor, default
-from ldmopt.scorers.studio import Studio, Take
 
 ALIGNMENT_PASS = 0.90
 ATTRIBUTE_PASS = 0.80

@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 
 from ldmopt.contracts import Block, Picture
 from ldmopt.labels import Pair, Rating
-from ldmopt.scorers.studio import Studio, Take
+from ldmopt.scorers.prior.studio import Studio, Take
 
 CACHE = Path(".cache") / "raters"
 PROMPT_SEED = 71_203  # no training, no study and no exam draws its captions from this one

@@ -21,7 +21,7 @@
   are disjoint. Three lines: from the package's *prior*; from *prior + caption*, the prior and the
   similarity of picture and caption (the miniature's CLIP towers, which no label trained), one
   deviation of each (unit weights, Dawes 1979); and *as fit does*, with captions unless the labels
-  are in better order without (`ldmopt.scorers.taste`); without labels the prior.
+  are in better order without (`ldmopt.scorers.taste.learning`); without labels the prior.
 
 Every rater here is simulated; the raters' truth is a stated function of what a classifier sees
 of the caption and of measured damage, and no column of it is given to the regressor.
@@ -43,8 +43,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ldmopt.scorers.choice import surely_less
-from ldmopt.scorers.preference import Pairs, PreferenceRegressor
+from ldmopt.scorers.preference.choice import surely_less
+from ldmopt.scorers.preference.estimator import Pairs, PreferenceRegressor
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -33,7 +33,7 @@ def shaped(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def features_of_their_own(tmp_path_factory):
     """Keep the user's cache of features out of the tests, and theirs out of it."""
-    from ldmopt.scorers import feature_cache
+    from ldmopt.scorers.encoders import feature_cache
 
     path = tmp_path_factory.mktemp("features") / "features.db"
     with pytest.MonkeyPatch.context() as patch:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldmopt.exports.plots import ACCENT, CAP, FAINT, INK, SOFT
 from ldmopt.rulebook import replace_file
-from ldmopt.scorers.agreement import ceiling
+from ldmopt.scorers.taste.agreement import ceiling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,7 +21,7 @@ MAPS = {
     "linear": "a utility linear in the features, starting at the prior",
     "rbf": "a utility curved in the features (radial basis functions), starting at the prior",
 }
-"""What each map of `ldmopt.scorers.preference` is."""
+"""What each map of `ldmopt.scorers.preference.estimator` is."""
 
 
 def figure_text(figure: Mapping[str, Any] | None, signed: bool = False) -> str:
@@ -41,7 +41,7 @@ def to_markdown(report: Mapping[str, Any], learning: bool = False, reliable: boo
     """Return a regressor's report for people.
 
     Args:
-        report: of `ldmopt.scorers.report.honest`.
+        report: of `ldmopt.scorers.taste.report.honest`.
         learning: whether learning.png lies beside it.
         reliable: whether reliability.png lies beside it.
     """

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from ldmopt.contracts import Picture, Pixels
 from ldmopt.errors import UserError, did_you_mean
-from ldmopt.scorers import clip, encoders
-from ldmopt.scorers.feature_cache import FeatureCache
+from ldmopt.scorers import encoders
+from ldmopt.scorers.encoders import clip
+from ldmopt.scorers.encoders.feature_cache import FeatureCache
 
 Rows = NDArray[np.float32]
 NAMES = ("auto", "miniature", "none")

@@ -1,13 +1,13 @@
 """The learned aesthetic regressor: a prior that knows damage, and a taste learned from labels.
 
 The prior is boosted trees over the statistics of a picture. They were trained on ladders of known
-damage (`ldmopt.scorers.ladders`, the idea of RankIQA, Liu et al. 2017), never on captions and
+damage (`ldmopt.scorers.prior.ladders`, the idea of RankIQA, Liu et al. 2017), never on captions and
 never on anybody's labels. Several members trained on different scenes give a value each; their
 spread is the prior's deviation.
 
-The taste (`ldmopt.scorers.preference`, fitted by `ldmopt.scorers.taste`) is a utility over the
-features of one encoder that starts at the prior and goes where labels lead. Every encoder's
-features begin with the statistics, so the prior works with every encoder; a taste belongs to one.
+The taste (`scorers.preference`, fitted by `scorers.taste.learning`) is a utility over the features
+of one encoder that starts at the prior and goes where labels lead. Every encoder's features begin
+with the statistics, so the prior works with every encoder; a taste belongs to one.
 
 A value is in logits: the chance that one picture is preferred to another of the same prompt is
 the logistic function of the difference, flattened by the variance of that difference (MacKay
@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from ldmopt.contracts import Picture, Preference, Score, Scorer
 from ldmopt.errors import UserError
 from ldmopt.scorers import alignment, encoders
-from ldmopt.scorers.chances import chances, spread
-from ldmopt.scorers.trees import Forest
-from ldmopt.scorers.utility import Utility
+from ldmopt.scorers.preference.utility import Utility
+from ldmopt.scorers.prior.trees import Forest
+from ldmopt.scorers.taste.chances import chances, spread
 
 SCHEMA_VERSION = 2
 """Version 1 had another kind of taste, which is refused; its priors are read."""
@@ -400,7 +400,7 @@ def learned_from(human: int, simulated: int) -> str:
 @cache
 def default() -> Regressor:
     """Return the regressor in the package: ladders of damage only, no human label."""
-    return Regressor.load(Path(__file__).parent / "default")
+    return Regressor.load(Path(__file__).parent / "prior" / "default")
 
 
 def with_report(regressor: Regressor, **more: Any) -> Regressor:

@@ -13,10 +13,10 @@ from ldmopt.errors import UserError
 from ldmopt.labels import Labels, LabelStore, Pair
 from ldmopt.scorers import Regressor, default
 from ldmopt.scorers.alignment import Alignment
-from ldmopt.scorers.crossfit import Floats
 from ldmopt.scorers.regressor import with_report
-from ldmopt.scorers.report import honest
-from ldmopt.scorers.taste import Sight, learned, sight
+from ldmopt.scorers.taste.crossfit import Floats
+from ldmopt.scorers.taste.learning import Sight, learned, sight
+from ldmopt.scorers.taste.report import honest
 from ldmopt.study import records
 from ldmopt.study.collection import Gallery, open_gallery
 from ldmopt.study.folder import RunFolder, write

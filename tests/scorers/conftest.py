@@ -11,8 +11,8 @@ import pytest
 from ldmopt.contracts import Block, Picture, Pixels
 from ldmopt.miniature.scenes import sample_scenes
 from ldmopt.miniature.styles import render
-from ldmopt.scorers import ladders, train
-from ldmopt.scorers.damage import DAMAGES
+from ldmopt.scorers.prior import ladders, train
+from ldmopt.scorers.prior.damage import DAMAGES
 from ldmopt.scorers.regressor import Regressor
 
 

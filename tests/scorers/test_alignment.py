@@ -10,8 +10,9 @@ from ldmopt.contracts import Block, Picture
 from ldmopt.errors import UserError
 from ldmopt.miniature.scenes import captions
 from ldmopt.miniature.styles import render
-from ldmopt.scorers import alignment, clip
+from ldmopt.scorers import alignment
 from ldmopt.scorers.alignment import load_alignment
+from ldmopt.scorers.encoders import clip
 
 
 def captioned(renders, prompts):

@@ -13,11 +13,11 @@ import pytest
 
 from ldmopt.contracts import Block, Picture, Pixels, Scorer
 from ldmopt.errors import UserError
-from ldmopt.scorers import train
-from ldmopt.scorers.chances import preference
-from ldmopt.scorers.damage import damaged
+from ldmopt.scorers.prior import train
+from ldmopt.scorers.prior.damage import damaged
+from ldmopt.scorers.prior.trees import Forest, from_sklearn, rounded_down
 from ldmopt.scorers.regressor import Regressor
-from ldmopt.scorers.trees import Forest, from_sklearn, rounded_down
+from ldmopt.scorers.taste.chances import preference
 
 
 def wrapped(pixels: list[Pixels], prompt: str = "a tree") -> list[Picture]:

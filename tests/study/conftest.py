@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 import ldmopt
-from ldmopt.scorers import crossfit, taste
+from ldmopt.scorers.taste import crossfit
+from ldmopt.scorers.taste import learning as taste
 
 STANDIN = """
 name = "standin"
