@@ -28,13 +28,13 @@ import numpy as np
 
 from ldmopt import machine
 from ldmopt.child.host import ProcessHost
-from ldmopt.contracts import Block, Picture, Setting
+from ldmopt.contracts import Block, Cost, Picture, Setting
 from ldmopt.distillation.intervals import median_interval
 from ldmopt.errors import GenerationError
 from ldmopt.knob import Context, Space, build_space
 from ldmopt.model import describe
 from ldmopt.study.equivalence import LEAST_DECIBELS, decibels
-from ldmopt.study.timing import LEAST_CALLS
+from ldmopt.study.timing import LEAST_CALLS, calls_wanted
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"backend": "onnx"},
@@ -59,8 +59,8 @@ class Scale:
 
     Attributes:
         steps: sampler steps of every picture.
-        measurements: of one setting, each the median of `calls` calls.
-        calls: pipeline calls in a measurement.
+        measurements: of one setting, each timed until a study would call its median known.
+        calls: pipeline calls behind the timing of a candidate.
         pairs: interleaved pairs behind each ratio.
         candidates: execution settings tried.
         batch: pictures in the larger call.
@@ -119,19 +119,24 @@ def ratio(values: Sequence[float]) -> dict[str, float]:
 
 
 def repeats(host: ProcessHost, setting: Setting, scale: Scale) -> dict[str, float]:
-    """Measure one setting again and again: how far do the answers scatter?"""
-    every: list[float] = []
-    medians = []
-    for _ in range(scale.measurements):
-        calls = [cost.seconds for _, cost in host.generate(setting, [BLOCKS[0]] * scale.calls)]
-        every += calls
-        medians.append(statistics.median(calls))
+    """Measure one setting again and again, as a study does: how far do the answers scatter?"""
+    measured = [_measured(host, setting) for _ in range(scale.measurements)]
 
     def variation(values: list[float]) -> float:
         return statistics.stdev(values) / statistics.mean(values)
 
-    return {"variation": variation(medians), "variation_of_single_calls": variation(every),
-            "measurements": len(medians), "calls_each": scale.calls}
+    return {"variation": variation([statistics.median(calls) for calls in measured]),
+            "variation_of_single_calls": variation([one for calls in measured for one in calls]),
+            "measurements": len(measured),
+            "calls_each": statistics.mean(len(calls) for calls in measured)}
+
+
+def _measured(host: ProcessHost, setting: Setting) -> list[float]:
+    """Return the seconds of as many calls as a study makes to know their median."""
+    costs: list[Cost] = []
+    while wanted := calls_wanted(costs, len(costs)):
+        costs += [cost for _, cost in host.generate(setting, [BLOCKS[0]] * wanted)]
+    return [cost.seconds for cost in costs]
 
 
 def overhead(host: ProcessHost, plain: Plain, setting: Setting, scale: Scale) -> dict[str, float]:
