@@ -1,6 +1,9 @@
 """Which setting to try next, and what it will cost.
 
 - `samplers`: Optuna's and our own, by name, one file each;
+- `factored`: our own, as an Optuna sampler: `priced` where costs can be predicted, `plain` where
+  nothing is known; on `encoding`, `kernel`, `process`, `likelihood`, `hypervolume`, `feasible`;
+- `racing`: which setting gets more prompts;
 - `cost`, `surface`: seconds and peak memory of any setting from a few readings.
 """
 
