@@ -21,6 +21,10 @@ Floats = NDArray[np.float64]
 CONSTANT = 1.0
 """Variance of the level that all settings share, over that of a standardised objective."""
 
+LENGTH = 0.3
+"""Usual length of one coordinate alone, as a share of its range. Longer ones were tried: the search
+was then too sure of what lies between two ends that look alike."""
+
 ROOT5 = np.sqrt(5.0)
 
 
@@ -51,7 +55,7 @@ class Kernel:
         """
         count = features.coordinates.shape[1]
         groups = features.group_count
-        return cls(np.full(count, 0.5 * np.sqrt(max(1, count + groups))),
+        return cls(np.full(count, LENGTH * np.sqrt(max(1, count + groups))),
                    np.full(groups, 1.5 / max(1, count + groups)), 1.0, noise)
 
     def __call__(self, left: Features, right: Features) -> Floats:

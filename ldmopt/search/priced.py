@@ -50,8 +50,11 @@ SHORTLIST = 24
 LIKELY = 0.3
 """A way of running that works with a smaller chance promises nothing."""
 
-PRIOR_WEIGHT = 2.0
-"""How many readings the expected mean and deviation of quality are worth."""
+DESIGN = 6
+"""First proposals that are spread over the space, so that no corner is forgotten for its price."""
+
+DESIGN_PRICE = 0.5
+"""Share of the candidates, the cheapest, that they are taken from."""
 
 NOTHING = np.zeros(3)
 
@@ -69,7 +72,7 @@ class Rules:
             making them.
         fill_in: whether a picture setting's predicted ways of running count as found; else each
             has to be proposed and measured.
-        prior: mean and deviation of quality that are expected beforehand.
+        prior: mean and deviation of quality that are expected beforehand; in these it is modelled.
     """
 
     limits: Sequence[float | None] = ()
@@ -149,6 +152,9 @@ class Priced:
         self._noise_scale = rules.prior[1]
         self._closed: set[bytes] = set()
         self._areas: tuple[bytes, Floats, Floats] | None = None
+        self._design: list[Cell] = [
+            (self.pool.rows[index], self.pool.ways[int(np.argmin(self.pool.seconds[index]))])
+            for index in self._designed()]
 
     def add(
         self, picture: Floats, way: Floats, quality: float, variance: float,
@@ -203,6 +209,12 @@ class Priced:
             pending: settings under way, taken to turn out as predicted.
             number: of the proposal, from which what is random follows.
         """
+        if len(self._known) + len(self._gone) + len(pending) < DESIGN:
+            tried = {*self._known, *self._closed, *(key for key, _ in self._gone),
+                     *(picture.tobytes() for picture, _ in pending)}
+            for picture, way in self._design:
+                if picture.tobytes() not in tried:
+                    return picture, way
         self._refresh()
         center, scale = self._standard()
         count = len(self._used)
@@ -224,6 +236,21 @@ class Priced:
         taken = {(picture.tobytes(), way.tobytes()) for picture, way in pending}
         return self._choose(mean, deviation, self._front(believed), {*taken, *self._gone},
                             set(believed), number)
+
+    def _designed(self) -> list[int]:
+        """Return an even design of the candidates, the dearer ones left out."""
+        pool = self.pool
+        cheap = np.flatnonzero(pool.least <= np.quantile(pool.least, DESIGN_PRICE))
+        rng = np.random.default_rng([self._seed, 3])
+        process = Process(Kernel.usual(pool.features), pool.features)
+        found: list[int] = []
+        for row in pool.pictures.draw(DESIGN, rng):
+            # The nearest that is cheap and not much like another of the design.
+            near = process.kernel.alike(pool.pictures.features(row[None]), pool.features[cheap])[0]
+            best = int(cheap[np.argmax(near * process.variance[cheap])])
+            found.append(best)
+            process.extend(pool.features[[best]], np.zeros(1))
+        return found
 
     def _choose(
         self, mean: Floats, deviation: Floats, front: Floats, taken: set[tuple[bytes, bytes]],
@@ -342,13 +369,13 @@ class Priced:
         return len(self._points) - 1
 
     def _standard(self, count: int | None = None) -> tuple[float, float]:
-        """Return what quality is centred and scaled by: what was read, with what was expected."""
+        """Return what quality is centred and scaled by.
+
+        Not by what was read alone: after cheap settings only, all good ones would seem far off.
+        """
         mean, deviation = self.rules.prior
         values = np.array(self._values[:count])
-        weight = PRIOR_WEIGHT + len(values)
-        center = (PRIOR_WEIGHT * mean + values.sum()) / weight
-        spread = (PRIOR_WEIGHT * deviation**2 + ((values - center) ** 2).sum()) / weight
-        return float(center), float(max(1e-6, np.sqrt(spread)))
+        return mean, max(deviation, float(values.std()) if len(values) else 0.0)
 
     def _refresh(self) -> None:
         """Bring the posterior up to date; fit parameters anew when it is time."""
