@@ -18,6 +18,9 @@ MOST = 4096
 MOST_WAYS = 256
 """Ways of running that are priced; of more, a sample."""
 
+STEPS = 6
+"""Points of a candidate's front of costs that count at the most."""
+
 LEAST_COST = 1e-300
 """Logarithms of costs begin here."""
 
@@ -82,7 +85,7 @@ class Pool:
         if not runs.any():
             raise ValueError("no setting can be run within the limits")
         self.rows, self.seconds, self.places = rows[runs], seconds[runs], places[runs]
-        self.steps, self.least = cost_front(self.places), self.seconds.min(axis=1)
+        self.steps, self.least = cost_front(self.places, STEPS), self.seconds.min(axis=1)
         self.features = self.pictures.features(self.rows)
         self.index = {row.tobytes(): index for index, row in enumerate(self.rows)}
 

@@ -27,7 +27,7 @@ from ldmopt.search.hypervolume import (
 )
 from ldmopt.search.kernel import Kernel
 from ldmopt.search.likelihood import fitted, last_due
-from ldmopt.search.pool import Pool
+from ldmopt.search.pool import STEPS, Pool
 from ldmopt.search.prices import Prices, cost_front
 from ldmopt.search.process import Process, refinement
 
@@ -117,7 +117,11 @@ class _Known:
         front = front[np.isfinite(front[:, 0])]
         self.untimed = [way for way in range(len(self.seconds)) if way not in self.measured
                         and (front == three[way]).all(axis=1).any()]
-        self.cells = front if fill_in else three[sorted(self.measured)]
+        if fill_in:
+            front = cost_front(self.places[None], STEPS)[0]
+            self.cells = front[np.isfinite(front[:, 0])]
+        else:
+            self.cells = three[sorted(self.measured)]
 
 
 class Priced:
@@ -261,7 +265,7 @@ class Priced:
                  if key in pool.index]
         is_open = np.ones(len(pool.rows), bool)
         is_open[known] = False
-        gains = staircase_improvement(*self._shared(front), mean, deviation)
+        gains = staircase_improvement(*self._shared(front, is_open), mean, deviation)
         if not (gains[is_open] > 1e-12).any():
             # Nothing is expected to improve: what is least known comes first.
             gains = 1e-15 * deviation
@@ -294,7 +298,7 @@ class Priced:
             if (pool.rows[short[place]].tobytes(), pool.ways[way].tobytes()) in taken:
                 chance[place, way] = 0.0
         places = np.where((chance > LIKELY)[:, :, None], pool.places[short], -np.inf)
-        levels, areas = shared_areas(undominated(front, NOTHING), cost_front(places))
+        levels, areas = shared_areas(undominated(front, NOTHING), cost_front(places, STEPS))
         gains = staircase_improvement(levels, areas, mean[short], deviation[short])
         each = (gains[:, None] + 1e-15) * chance / seconds**self.rules.exponent
         row, way = np.unravel_index(int(np.argmax(each)), each.shape)
@@ -345,7 +349,7 @@ class Priced:
         cells = [known.cells for known in every]
         for row, value in believed.values():
             _, places = self.pool.price(row[None])
-            steps = cost_front(places)[0]
+            steps = cost_front(places, STEPS)[0]
             cells.append(steps[np.isfinite(steps[:, 0])])
             values.append(value)
         if not cells:
@@ -355,11 +359,14 @@ class Priced:
         found = np.concatenate([owners[:, None], found], axis=1)
         return found[nondominated(found)]
 
-    def _shared(self, front: Floats) -> tuple[Floats, Floats]:
-        """Return levels and areas of all candidates, kept while the front stays."""
+    def _shared(self, front: Floats, is_open: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Return levels and areas of the open candidates, kept while the front stays."""
         key = front.tobytes()
         if self._areas is None or self._areas[0] != key:
-            self._areas = key, *shared_areas(undominated(front, NOTHING), self.pool.steps)
+            levels, found = shared_areas(undominated(front, NOTHING), self.pool.steps[is_open])
+            areas = np.zeros((len(is_open), len(levels)))
+            areas[is_open] = found
+            self._areas = key, levels, areas
         return self._areas[1:]
 
     def _read(self, picture: Floats, value: float, variance: float) -> int:

@@ -35,11 +35,13 @@ def one_by_one(price: Callable[[dict[str, object]], Sequence[float]]) -> Prices:
     return prices
 
 
-def cost_front(costs: Floats) -> Floats:
+def cost_front(costs: Floats, most: int | None = None) -> Floats:
     """Return the undominated ways of running each picture setting.
 
     Args:
         costs: `(m, e, k)` maximised, k of 1 or 2; -inf where a combination cannot run.
+        most: points that are kept at the most, 2 or more, evenly along the front with its ends;
+            what an improvement by the others would add is little, and time grows with them.
 
     Returns:
         `(m, p, 2)`, best in the first objective first; unused places are -inf. Where there is
@@ -52,6 +54,10 @@ def cost_front(costs: Floats) -> Floats:
     before = np.maximum.accumulate(second, axis=1)
     before = np.concatenate([np.full((len(costs), 1), -np.inf), before[:, :-1]], axis=1)
     kept = (second > before) & np.isfinite(first)
+    if most is not None:
+        place, last = np.cumsum(kept, axis=1) - 1, kept.sum(axis=1, keepdims=True) - 1
+        stride = np.maximum(last, 1) / (most - 1)
+        kept &= (last < most) | (np.rint(np.rint(place / stride) * stride) == place)
     result = np.full((len(costs), int(max(1, kept.sum(axis=1).max(initial=1))), 2), -np.inf)
     rows, columns = np.nonzero(kept)
     slots = (np.cumsum(kept, axis=1) - 1)[rows, columns]
