@@ -2,7 +2,8 @@
 
 - `samplers`: Optuna's and our own, by name, one file each;
 - `factored`: our own, as an Optuna sampler: `priced` where costs can be predicted, `plain` where
-  nothing is known; on `encoding`, `kernel`, `process`, `likelihood`, `hypervolume`, `feasible`;
+  nothing is known; on `encoding`, `kernel`, `process`, `likelihood`, `hypervolume`, `feasible`,
+  and where there are prices, `prices`, `pool` and `known`;
 - `racing`: which setting gets more prompts;
 - `cost`, `surface`: seconds and peak memory of any setting from a few readings.
 """

@@ -12,7 +12,7 @@ dearest that is allowed, fixed when the search begins.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from ldmopt.search.hypervolume import (
     undominated,
 )
 from ldmopt.search.kernel import Kernel
+from ldmopt.search.known import Known, three
 from ldmopt.search.likelihood import fitted, last_due
 from ldmopt.search.pool import STEPS, Pool
 from ldmopt.search.prices import Prices, cost_front
@@ -83,47 +84,6 @@ class Rules:
     prior: tuple[float, float] = (0.4, 0.25)
 
 
-@dataclass(eq=False)
-class _Known:
-    """A picture setting whose quality was read.
-
-    Attributes:
-        row: of the picture parameters.
-        value: quality.
-        variance: of the reading.
-        reading: index of its newest reading.
-        seconds: `(e,)` of an evaluation.
-        places: `(e, k)` costs of every way of running it, measured ones in their place; ways
-            that are not among the priced come behind.
-        measured: which of them were measured.
-        cells: `(p, 2)` those that count as found.
-        untimed: `(q,)` ways on its front that were not measured.
-    """
-
-    row: Floats
-    value: float
-    variance: float
-    reading: int
-    seconds: Floats
-    places: Floats
-    measured: set[int] = field(default_factory=set)
-    cells: Floats = field(default_factory=lambda: np.zeros((0, 2)))
-    untimed: list[int] = field(default_factory=list)
-
-    def settle(self, fill_in: bool) -> None:
-        """Work out what counts as found and what is left to measure."""
-        three = _three(self.places)
-        front = cost_front(self.places[None])[0]
-        front = front[np.isfinite(front[:, 0])]
-        self.untimed = [way for way in range(len(self.seconds)) if way not in self.measured
-                        and (front == three[way]).all(axis=1).any()]
-        if fill_in:
-            front = cost_front(self.places[None], STEPS)[0]
-            self.cells = front[np.isfinite(front[:, 0])]
-        else:
-            self.cells = three[sorted(self.measured)]
-
-
 class Priced:
     """The state of a search; readings come in by `add` and `failed`."""
 
@@ -144,7 +104,7 @@ class Priced:
         """
         self.rules, self._seed = rules, seed
         self.pool = Pool(pictures, executions, prices, rules.limits, rules.reference, seed)
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[bytes, Known] = {}
         self._points: list[Floats] = []
         self._values: list[float] = []
         self._variances: list[float] = []
@@ -176,7 +136,7 @@ class Priced:
         known = self._known.get(picture.tobytes())
         if known is None:
             seconds, places = self.pool.price(picture[None])
-            known = _Known(picture, quality, variance, self._read(picture, quality, variance),
+            known = Known(picture, quality, variance, self._read(picture, quality, variance),
                            seconds[0], places[0])
             self._known[picture.tobytes()] = known
         elif variance < known.variance:
@@ -189,8 +149,8 @@ class Priced:
                 value for point, value in zip(self._points, self._values, strict=True)
                 if np.array_equal(point, picture, equal_nan=True)]))
         if costs is not None:
-            _measure(known, self.pool.way_index.get(way.tobytes()),
-                     self.pool.placed(np.asarray(costs, np.float64)[None]))
+            known.measure(self.pool.way_index.get(way.tobytes()),
+                          self.pool.placed(np.asarray(costs, np.float64)[None]))
         known.settle(self.rules.fill_in)
         self._learn((picture, way), worked=True)
 
@@ -313,7 +273,7 @@ class Priced:
                  if (known.row.tobytes(), ways[way].tobytes()) not in taken]
         if not cells:
             return None
-        steps = np.array([_three(known.places[way][None]) for known, way in cells])
+        steps = np.array([three(known.places[way][None]) for known, way in cells])
         value = np.array([known.value for known, _ in cells])
         gains = staircase_improvement(*shared_areas(undominated(front, NOTHING), steps), value,
                                       np.zeros(len(cells)))
@@ -453,18 +413,3 @@ class Priced:
         if self._feasibility is None:
             return np.ones(len(rows))
         return self._feasibility[1].at(self.pool.whole(rows, ways))
-
-
-def _measure(known: _Known, index: int | None, place: Floats) -> None:
-    """Put measured costs in the place of predicted ones."""
-    known.places = (np.concatenate([known.places, place]) if index is None
-                    else known.places.copy())
-    at = len(known.places) - 1 if index is None else index
-    known.places[at] = place[0]
-    known.measured.add(at)
-
-
-def _three(places: Floats) -> Floats:
-    """Return costs as two objectives; one that does not exist is 1."""
-    return places if places.shape[1] == 2 else np.concatenate(
-        [places, np.where(np.isfinite(places), 1.0, -np.inf)], axis=1)
