@@ -9,6 +9,9 @@ Each search proposes settings through Optuna's ask and tell and starts with the 
   every way of running a known picture setting counts as found, as the cost model fills it in.
   Searches in this mode pay for the cost model's readings first.
 
+With a journal that is not complete, only `factored` knows which settings are recorded, so nothing
+can be compared; it shows that a table is read.
+
 `factored` predicts costs with an error of 5 % (standard deviation of the logarithm) and is
 compared in shared mode, and as `factored-measured` where only what was run counts.
 

@@ -148,15 +148,21 @@ def product(values: dict[str, tuple]) -> list[dict]:
 
 def recorded(path: Path) -> dict[tuple, float]:
     """Return picture setting -> win rate against the default, as the regressor compares."""
-    from ldmopt.scorers.regressor import default, preference
+    from ldmopt.scorers.regressor import default
 
     lines = [json.loads(text) for text in path.read_text().splitlines() if text.endswith("}")]
     found = {tuple(line["setting"][name] for name in PICTURE): np.array(line["scores"])[:, :4]
              for line in lines if "scores" in line}
-    base = found[tuple(DEFAULT[name] for name in PICTURE)]
-    return {key: float(preference((scores - base).mean(axis=1),
-                                  (scores - base).var(axis=1, ddof=1) + default().noise).mean())
-            for key, scores in found.items()}
+    base, noise = found[tuple(DEFAULT[name] for name in PICTURE)], default().noise
+
+    def win_rate(scores: Floats) -> float:
+        # As the regressor compares: a logistic, flattened by the members' variance and the noise.
+        difference = scores - base
+        variance = difference.var(axis=1, ddof=1) + noise
+        flat = difference.mean(axis=1) / np.sqrt(1.0 + np.pi * variance / 8.0)
+        return float(np.mean(0.5 + 0.5 * np.tanh(0.5 * flat)))
+
+    return {key: win_rate(scores) for key, scores in found.items()}
 
 
 def invented(pictures: list[dict], seed: int = 0) -> Floats:
