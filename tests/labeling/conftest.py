@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,8 @@ class Process:
             [sys.executable, "-c", code, "label", str(self.run), "--port", str(self.port),
              "--no-browser"],
             stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            # A shell's background jobs are born with SIGINT ignored.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
         )
         line = self.process.stdout.readline()
         assert self.link in line, line
