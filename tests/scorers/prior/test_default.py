@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 import ldmopt.scorers
 from ldmopt.contracts import Block, Picture, Pixels
+from ldmopt.miniature.scenes import sample_scenes
+from ldmopt.miniature.styles import render
 from ldmopt.scorers import default
 from ldmopt.scorers.prior.damage import damaged
 
@@ -90,3 +93,18 @@ def test_the_report_says_what_it_learned_from() -> None:
     assert report["labels"] == {"human": 0, "simulated": 0}
     assert "no captions" in report["trained_on"]
     assert report["ladder_exam"]["rho"] > 0.7
+
+
+def test_a_second_sun_is_seen() -> None:
+    scenes = [scene for scene in sample_scenes(800, seed=4242, split="test")
+              if scene.light.startswith("sun")][:100]
+    places = ("sun left", "sun middle", "sun right")
+    one, two = [], []
+    for number, scene in enumerate(scenes):
+        elsewhere = [place for place in places if place != scene.light][number % 2]
+        honest = render(scene)
+        both = np.maximum(honest, render(replace(scene, light=elsewhere)))
+        one.append(Picture(honest, Block("a scene", number)))
+        two.append(Picture(both, Block("a scene", number)))
+    chances = [found.probability for found in default().compare(one, two)]
+    assert np.mean([chance > 0.5 for chance in chances]) > 0.8
