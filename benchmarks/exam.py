@@ -20,6 +20,7 @@ import io
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,17 +118,32 @@ def exam_pictures(prompts: list[str]) -> list[list[Picture]]:
     root.mkdir(parents=True, exist_ok=True)
     blocks = [Block(prompt, 1000 + index) for index, prompt in enumerate(prompts)]
     name = hashlib.sha256("\n".join(prompts).encode()).hexdigest()[:12]
-    rows = []
-    for number, take in enumerate(TAKES, 1):
+    seeds = [block.seed for block in blocks]
+    return [[Picture(part, block) for part, block in zip(pixels, blocks, strict=True)]
+            for pixels in generated(studio, TAKES, prompts, seeds, root, name)]
+
+
+def generated(
+    studio: Studio, takes: Sequence[Take], prompts: list[str], seeds: list[int], root: Path,
+    name: str,
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield each setting's pictures `(prompts, h, w, 3)`; what is in the folder is not made again.
+
+    Args:
+        studio: makes them.
+        takes: the settings.
+        prompts: one a picture.
+        seeds: one a picture.
+        root: the folder.
+        name: of these prompts, in file names.
+    """
+    for number, take in enumerate(takes, 1):
         path = root / f"{take}-{name}.npz"
         if not path.exists():
-            print(f"\r{number}/{len(TAKES)} {take}        ", end="", file=sys.stderr, flush=True)
-            made = studio.generate(take, prompts, [block.seed for block in blocks])
-            _store(path, made)
+            print(f"\r{number}/{len(takes)} {take}        ", end="", file=sys.stderr, flush=True)
+            _store(path, studio.generate(take, prompts, seeds))
         with np.load(path, allow_pickle=False) as stored:
-            pixels = stored["pictures"]
-        rows.append([Picture(part, block) for part, block in zip(pixels, blocks, strict=True)])
-    return rows
+            yield stored["pictures"]
 
 
 def _store(path: Path, pictures: list[NDArray[np.uint8]]) -> None:

@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exam import _store, model_digest
+from exam import generated, model_digest
 from numpy.typing import NDArray
 
 from ldmopt.contracts import Block, Picture
@@ -264,14 +264,8 @@ def picture_set(
     root = (cache or CACHE) / model_digest(studio.folder)
     root.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
-    rows = []
-    for number, take in enumerate(takes, 1):
-        path = root / f"{take}-{name}.npz"
-        if not path.exists():
-            print(f"\r{number}/{len(takes)} {take}          ", end="", file=sys.stderr, flush=True)
-            _store(path, studio.generate(take, texts, [block.seed for block in blocks]))
-        with np.load(path, allow_pickle=False) as stored:
-            rows.append(list(stored["pictures"]))
+    seeds = [block.seed for block in blocks]
+    rows = [list(pixels) for pixels in generated(studio, takes, texts, seeds, root, name)]
     names = " ".join(map(str, takes)) + name
     key = hashlib.sha256(names.encode()).hexdigest()[:12]
     seen = _seen(root / f"truth-{TRUTH_VERSION}-{key}.npz", rows, [scene for _, scene in pairs])

@@ -111,6 +111,12 @@ def _axes(axes: Axes, rulebook: Rulebook, trials: Sequence[Trial]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("seconds until the picture arrives (log scale)", color=SOFT)
     axes.set_ylabel("win rate against the default", color=SOFT)
+    quiet(axes)
+    axes.axhline(0.5, color=SOFT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+
+
+def quiet(axes: Axes) -> None:
+    """Draw grid, ticks and spines so that the data stands out."""
     axes.tick_params(colors=SOFT, length=3)
     axes.grid(True, color="#ececec", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -118,7 +124,6 @@ def _axes(axes: Axes, rulebook: Rulebook, trials: Sequence[Trial]) -> None:
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(FAINT)
-    axes.axhline(0.5, color=SOFT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
 
 
 def _round_numbers(low: float, high: float) -> list[float]:

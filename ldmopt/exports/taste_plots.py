@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldmopt.exports.plots import ACCENT, CAP, FAINT, INK, SOFT
+from ldmopt.exports.plots import ACCENT, CAP, INK, SOFT, quiet
 from ldmopt.rulebook import replace_file
 from ldmopt.scorers.taste.agreement import ceiling
 
@@ -174,13 +174,7 @@ def _canvas(place: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(8.6, 5.6), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes(place)
-    axes.tick_params(colors=SOFT, length=3)
-    axes.grid(True, color="#ececec", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(FAINT)
+    quiet(axes)
     return figure, axes
 
 
