@@ -77,7 +77,7 @@ class Judges:
     def __call__(self, pictures: list[Picture]) -> list[list[float]]:
         """Return a row of `COLUMNS` for each block's picture."""
         pixels = [picture.pixels for picture in pictures]
-        members, _ = self.regressor.members(pictures)
+        members = self.regressor.prior(self.regressor.features(pictures))
         alignment = (self.towers.embed_pictures(pixels) * self.texts).sum(axis=1)
         truth = [scene.factors for _, scene in self.blocks]
         attributes = [float(np.mean([read[name] == scene[name] for name in scene]))
