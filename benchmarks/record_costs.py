@@ -1,0 +1,156 @@
+"""Record what every way of running the miniature costs, at every size, guided or not.
+
+The other half of what a search is tried against (`record_quality.py`): each execution setting is
+run through ldmopt's own host on a few steps, which times every call of the network by itself, and
+its peak memory is read in a fresh process; a second pass reads what each sampler's own step takes.
+With the counts of calls that a setting needs, these are the seconds of every cell of the grid.
+
+Run it on an otherwise idle machine; half an hour on two cores. Running again goes on.
+
+    python benchmarks/record_costs.py record --journal .cache/costs.jsonl
+    python benchmarks/record_costs.py pack --journal .cache/costs.jsonl --out benchmarks/tables
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from record_quality import GRID, known
+
+from ldmopt import machine
+from ldmopt.child.host import ProcessHost
+from ldmopt.contracts import Block, Cost, Setting
+from ldmopt.errors import GenerationError
+from ldmopt.knob import Context, Space, build_space
+from ldmopt.model import describe
+from ldmopt.study.bench import MEMORY_FIELDS
+from ldmopt.study.timing import median_cost
+
+EXECUTION = {
+    "backend": ("torch", "onnx"),
+    "precision": ("fp32", "bf16"),
+    "batch": (1, 2, 4, 8),
+    "attention": ("sdpa", "eager", "sliced-auto", "sliced-max"),
+    "vae_slicing": ("off", "on"),
+}
+STEPS, CALLS = 4, 12
+"""Steps of a call, and calls of the pipeline that a cell's medians are of."""
+
+STEPS_OF_SAMPLER = 12
+UNITS = ("fixed", "decode", "guided", "unguided", "step")
+COLUMNS = (*EXECUTION, "size", "guidance", "sampler", "steps", *UNITS,
+           "seconds", "seconds_low", "seconds_high", "peak_memory_bytes", "failed")
+
+
+def settings(space: Space) -> Iterator[Setting]:
+    """Return what is run: every execution at every size, guided and not; every sampler's steps."""
+    from search_table import product
+
+    plain = {"sampler": "euler", "steps": STEPS}
+    found: dict[Setting, None] = {}
+    for way in product(EXECUTION):
+        for size in GRID["size"]:
+            for guidance in (7.5, 1.0):
+                raw = {**space.default, **plain, **way, "size": size, "guidance": guidance}
+                setting = space.canonical(raw)
+                if not space.refusal(setting):
+                    found[setting] = None
+    for sampler in GRID["sampler"]:
+        for size in GRID["size"]:
+            raw = {**space.default, "sampler": sampler, "steps": STEPS_OF_SAMPLER, "size": size,
+                   "guidance": 7.5}
+            found[space.canonical(raw)] = None
+    return iter(found)
+
+
+def one(host: ProcessHost, setting: Setting) -> dict:
+    """Return a cell's line: the medians of a few calls, with the peak of a fresh process."""
+    batch = int(setting.get("batch", 1))
+    blocks = [Block("a lighthouse at dusk", seed) for seed in range(CALLS * batch)]
+    try:
+        cost = median_cost([cost for _, cost in host.generate(setting, blocks)][::batch])
+        memory = host.memory(setting)
+    except GenerationError as error:
+        return {"setting": dict(setting), "failed": f"{error.kind}: {error.reason}"}
+    cost = replace(cost, **{name: getattr(memory, name) for name in MEMORY_FIELDS})
+    return {"setting": dict(setting), "cost": cost.to_dict()}
+
+
+def record(journal: Path, limit: int | None) -> None:
+    """Run and note what is missing."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    model = describe("miniature")
+    space = build_space({}, {}, Context(model, "cpu", machine.packages()))
+    wanted, done = list(settings(space))[:limit], known(journal)
+    missing = [setting for setting in wanted if setting not in done]
+    host = ProcessHost(model, "cpu", backends=["torch", "onnx"], picture_part=space.picture,
+                       log=journal.with_suffix(".log"))
+    with closing(host), journal.open("a") as file:
+        began = time.monotonic()
+        for number, setting in enumerate(missing, 1):
+            file.write(json.dumps(one(host, setting), separators=(",", ":")) + "\n")
+            file.flush()
+            left = (time.monotonic() - began) / number * (len(missing) - number)
+            print(f"\r{len(done) + number} of {len(wanted)} cells, {left / 60:.0f} minutes left  ",
+                  end="", file=sys.stderr, flush=True)
+
+
+def row(setting: Setting, cost: Cost) -> dict:
+    """Return a cell as a row: seconds of each part by itself, and what was measured whole."""
+    from ldmopt.search.cost import Demand, parts
+
+    units = parts(Demand({}, 0, steps=int(setting["steps"])), cost)
+    return {
+        **{name: setting.get(name, "") for name in (*EXECUTION, "size", "guidance", "sampler",
+                                                    "steps")},
+        **{name: f"{units[name]:.4g}" for name in UNITS if name in units},
+        "seconds": f"{cost.seconds:.4g}", "seconds_low": f"{cost.seconds_low or 0:.4g}",
+        "seconds_high": f"{cost.seconds_high or 0:.4g}",
+        "peak_memory_bytes": cost.peak_memory_bytes,
+    }
+
+
+def pack(journal: Path, out: Path) -> Path:
+    """Write the journal as a CSV file, with the machine beside it as JSON."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "miniature-costs.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for setting, line in known(journal).items():
+            if "failed" in line:
+                writer.writerow({**{name: setting[name] for name in COLUMNS if name in setting},
+                                 "failed": line["failed"]})
+            else:
+                writer.writerow(row(setting, Cost.from_dict(line["cost"])))
+    facts = {"command": "python benchmarks/record_costs.py record",
+             "model_digest": describe("miniature").digest(), "steps": STEPS, "calls": CALLS,
+             "environment": machine.describe("cpu")}
+    path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    return path
+
+
+def main() -> None:
+    """Record, or pack."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("record", "pack"))
+    parser.add_argument("--journal", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/tables"))
+    parser.add_argument("--limit", type=int, help="run only so many cells")
+    options = parser.parse_args()
+    if options.what == "record":
+        record(options.journal, options.limit)
+    else:
+        print(pack(options.journal, options.out))
+
+
+if __name__ == "__main__":
+    main()
