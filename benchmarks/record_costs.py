@@ -8,7 +8,7 @@ With the counts of calls that a setting needs, these are the seconds of every ce
 Run it on an otherwise idle machine; half an hour on two cores. Running again goes on.
 
     python benchmarks/record_costs.py record --journal .cache/costs.jsonl
-    python benchmarks/record_costs.py pack --journal .cache/costs.jsonl --out benchmarks/tables
+    python benchmarks/record_costs.py pack --journal .cache/costs.jsonl
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from ldmopt.contracts import Block, Cost, Setting
 from ldmopt.errors import GenerationError
 from ldmopt.knob import Context, Space, build_space
 from ldmopt.model import describe
+from ldmopt.recording import COSTS
 from ldmopt.study.bench import MEMORY_FIELDS
 from ldmopt.study.timing import median_cost
 
@@ -47,7 +48,7 @@ STEPS, CALLS = 4, 12
 STEPS_OF_SAMPLER = 12
 UNITS = ("fixed", "decode", "guided", "unguided", "step")
 COLUMNS = (*EXECUTION, "size", "guidance", "sampler", "steps", *UNITS,
-           "seconds", "seconds_low", "seconds_high", "peak_memory_bytes", "failed")
+           "calls", "seconds", "seconds_low", "seconds_high", "peak_memory_bytes", "failed")
 
 
 def settings(space: Space) -> Iterator[Setting]:
@@ -112,6 +113,7 @@ def row(setting: Setting, cost: Cost) -> dict:
         **{name: setting.get(name, "") for name in (*EXECUTION, "size", "guidance", "sampler",
                                                     "steps")},
         **{name: f"{units[name]:.4g}" for name in UNITS if name in units},
+        "calls": cost.network_evaluations,
         "seconds": f"{cost.seconds:.4g}", "seconds_low": f"{cost.seconds_low or 0:.4g}",
         "seconds_high": f"{cost.seconds_high or 0:.4g}",
         "peak_memory_bytes": cost.peak_memory_bytes,
@@ -121,7 +123,7 @@ def row(setting: Setting, cost: Cost) -> dict:
 def pack(journal: Path, out: Path) -> Path:
     """Write the journal as a CSV file, with the machine beside it as JSON."""
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "miniature-costs.csv"
+    path = out / COSTS
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -143,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("record", "pack"))
     parser.add_argument("--journal", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/tables"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/tables/miniature"))
     parser.add_argument("--limit", type=int, help="run only so many cells")
     options = parser.parse_args()
     if options.what == "record":

@@ -9,7 +9,7 @@ regressor compares them), its similarity with its caption, and the share of the 
 that the classifier of renders finds.
 
     python benchmarks/record_quality.py record --journal .cache/quality.jsonl   # hours; resumes
-    python benchmarks/record_quality.py pack --journal .cache/quality.jsonl --out benchmarks/tables
+    python benchmarks/record_quality.py pack --journal .cache/quality.jsonl
 
 Settings come in a random order, so an unfinished journal is a fair sample of the grid.
 """
@@ -35,6 +35,7 @@ from ldmopt.errors import GenerationError
 from ldmopt.knob import Context, Space, build_space
 from ldmopt.miniature.scenes import captions
 from ldmopt.model import describe
+from ldmopt.recording import QUALITY
 
 GRID: dict[str, tuple[Any, ...]] = {
     "sampler": ("ddim", "euler", "euler_a", "heun", "dpmpp_2m", "unipc", "pndm", "lms"),
@@ -136,6 +137,7 @@ def pack(journal: Path, out: Path) -> Path:
 
     from ldmopt.scorers import default
 
+    regressor = default()
     done = known(journal)
     rows = [setting for setting in settings() if "scores" in done.get(setting, {})]
     table = np.array([done[setting]["scores"] for setting in rows], np.float32)
@@ -147,13 +149,14 @@ def pack(journal: Path, out: Path) -> Path:
         "failed": json.dumps([line for line in done.values() if "failed" in line]),
         "missing": str(len(settings()) - len(done)),
         "blocks": json.dumps([[block.prompt, block.seed] for block, _ in blocks()]),
-        "scorer": json.dumps(dict(default().identity)),
+        "scorer": json.dumps(dict(regressor.identity)),
+        "noise": repr(regressor.noise),
         "model_digest": describe("miniature").digest(),
         "environment": json.dumps(machine.describe("cpu")),
     }
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "miniature-quality.safetensors"
-    save_file({"scores": table}, path, facts)
+    path = out / QUALITY
+    save_file({"scores": table.astype(np.float16)}, path, facts)
     return path
 
 
@@ -162,7 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("record", "pack"))
     parser.add_argument("--journal", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/tables"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/tables/miniature"))
     parser.add_argument("--limit", type=int, help="record only so many settings")
     options = parser.parse_args()
     if options.what == "record":

@@ -1,74 +1,69 @@
-"""A table of quality and cost to search against, and how much of its front is found.
+"""The recorded table as what a search is tried on, and how much of its front is found.
 
-Quality of a picture setting is recorded (`record_quality.py`) or, without a recording, an invented
-landscape of the same grid. Costs are always composed here: the fixed parts, the seconds of a call
-and the peak of each execution are those of the committed cost table, read one knob at a time at
-64x64; their product over knobs and the growth with size are assumptions. So a figure from this
-table says how searches compare, not what a machine does.
+`ldmopt.recording` reads it; here are its cells as arrays: picture settings by ways of running.
+Quality is the win rate against the default over the table's 16 prompts x 2 seeds, as the package's
+regressor compares; seconds and bytes are put together from recorded parts, so that every search
+sees the same exactly comparable device seconds.
 """
 
 from __future__ import annotations
 
-import csv
 import itertools
-import json
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from record_costs import EXECUTION
+from record_quality import GRID
 
+from ldmopt.contracts import Setting
+from ldmopt.recording import Recording
+from ldmopt.scorers.taste.chances import preference, spread
 from ldmopt.search.hypervolume import hypervolume, nondominated
 
 Floats = NDArray[np.float64]
 
-PICTURE = {
-    "sampler": ("ddim", "euler", "euler_a", "heun", "dpmpp_2m", "unipc", "pndm", "lms"),
-    "steps": (2, 3, 4, 5, 6, 8, 11, 16, 27, 50),
-    "guidance": (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 12.0),
-    "size": ("48x48", "64x64", "96x64", "96x96"),
-}
-EXECUTION = {
-    "backend": ("torch", "onnx"),
-    "precision": ("fp32", "bf16"),
-    "batch": (1, 2, 4),
-    "attention": ("sdpa", "eager", "sliced-auto", "sliced-max"),
-    "compile": ("off", "default"),
-}
-BLOCKS, TIMED = 32, 3
-"""Pictures that a setting is judged by, and those that its cost alone takes."""
+TABLE = Path(__file__).parent / "tables" / "miniature"
+TIMED = 6
+"""Calls that are timed where a setting's pictures exist already: what a study takes, too."""
 
 DEFAULT = {"sampler": "pndm", "steps": 50, "guidance": 7.5, "size": "64x64", "backend": "torch",
-           "precision": "fp32", "batch": 1, "attention": "sdpa", "compile": "off"}
-COSTS = Path(__file__).parent / "tables" / "miniature-amd-epyc-2-cores.csv"
+           "precision": "fp32", "batch": 1, "attention": "sdpa", "vae_slicing": "off"}
 QUICK = {"sampler": ("ddim", "dpmpp_2m", "pndm"), "steps": (3, 5, 8, 16, 50),
          "guidance": (1.0, 3.0, 7.5), "size": ("48x48", "64x64")}
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """All that a search may find.
+    """All that a search may find; cells are `(m, e)`, picture settings by ways of running.
 
     Attributes:
-        pictures: `(m,)` picture settings, executions `(e,)`.
-        executions: see above.
+        recording: where it is from.
+        pictures: `(m,)` picture settings.
+        executions: `(e,)` ways of running; every combination of `levels`, of which some are the
+            same setting, since a knob that does not act changes nothing.
+        wins: `(m, prompts)` win rates against the default by prompt.
         quality: `(m, e)` win rates; the same along a row unless shuffled.
         seconds: `(m, e)` device seconds a picture.
         memory: `(m, e)` bytes.
         factors: whether quality depends on the picture setting alone.
-        source: in words, what is recorded and what is invented.
+        source: in words.
     """
 
+    recording: Recording
     pictures: list[dict]
     executions: list[dict]
+    wins: Floats
     quality: Floats
     seconds: Floats
     memory: Floats
     factors: bool
     source: str
 
-    @property
+    @cached_property
     def places(self) -> Floats:
         """All cells `(m, e, 3)` as maximised objectives between the reference and the best."""
         costs = []
@@ -78,14 +73,34 @@ class Table:
         return np.stack([self.quality, *costs], axis=2)
 
     @property
-    def price(self) -> Floats:
-        """Device seconds `(m, e)` of making and measuring all blocks."""
-        return BLOCKS * self.seconds
+    def blocks(self) -> int:
+        """Pictures that a setting is judged by."""
+        return len(self.recording.blocks)
 
-    @property
+    @cached_property
+    def price(self) -> Floats:
+        """Device seconds `(m, e)` of making all blocks' pictures."""
+        return self.blocks * self.seconds
+
+    @cached_property
     def whole_seconds(self) -> float:
-        """Device seconds of the whole grid, each picture made once by its fastest execution."""
-        return float(self.price.min(axis=1).sum() + TIMED * self.seconds.sum())
+        """Device seconds of the whole grid: every distinct cell with all its blocks."""
+        return float(self.price[:, self.distinct].sum())
+
+    @cached_property
+    def picture_seconds(self) -> float:
+        """Device seconds of every picture setting's pictures, run as the default is.
+
+        What a user would pay who shares pictures and knows costs; shares of it are the stricter.
+        """
+        default = {name: DEFAULT[name] for name in self.executions[0]}
+        return float(self.price[:, self.executions.index(default)].sum())
+
+    @cached_property
+    def distinct(self) -> list[int]:
+        """One place of each distinct way of running."""
+        first = {canonical(way): place for place, way in reversed(list(enumerate(self.executions)))}
+        return sorted(first.values())
 
 
 class Found:
@@ -110,35 +125,30 @@ class Found:
         return self.share
 
 
-def load(quality: Path | None, quick: bool, shuffle: int | None = None) -> Table:
+def load(folder: Path = TABLE, quick: bool = False, shuffle: int | None = None) -> Table:
     """Return a table.
 
     Args:
-        quality: a journal of `record_quality.py`; None for the invented landscape.
-        quick: only a small part of the grid.
+        folder: the recording.
+        quick: only a small part of its grid.
         shuffle: with this seed, quality dealt anew over all cells so that nothing factors.
     """
-    grid = QUICK if quick else PICTURE
-    pictures = product(grid)
+    recording = Recording.read(folder)
+    pictures = [dict(zip(GRID, values, strict=True))
+                for values in itertools.product(*(QUICK if quick else GRID).values())]
+    pictures = [item for item in pictures if Setting(item) in recording.row]
     ways = {name: values[:2] for name, values in EXECUTION.items()} if quick else EXECUTION
     executions = product(ways)
-    if quality is None:
-        win = invented(pictures)
-        source = "quality invented"
-    else:
-        known = recorded(quality)
-        pictures = [item for item in pictures if tuple(item.values()) in known]
-        win = np.array([known[tuple(item.values())] for item in pictures])
-        source = f"quality recorded for {len(pictures)} of {math.prod(map(len, grid.values()))}"
-    seconds, memory = composed(pictures, executions)
-    table = np.repeat(win[:, None], len(executions), axis=1)
+    wins = win_rates(recording)[[recording.row[Setting(item)] for item in pictures]]
+    quality = np.repeat(wins.mean(axis=1)[:, None], len(executions), axis=1)
+    source = (f"recorded table: {len(pictures)} picture x {len(set(map(canonical, executions)))} "
+              f"execution settings, {len(recording.blocks)} pictures each")
     if shuffle is not None:
-        table = np.random.default_rng(shuffle).permuted(
-            np.repeat(win[:, None], len(executions), axis=1).ravel()).reshape(table.shape)
-        source += ", dealt anew over all cells"
-    source += ("; costs composed of readings at 64x64, one knob at a time; "
-               f"{len(pictures)} picture x {len(executions)} execution settings")
-    return Table(pictures, executions, table, seconds, memory, shuffle is None, source)
+        quality = np.random.default_rng(shuffle).permuted(quality.ravel()).reshape(quality.shape)
+        source += "; quality dealt anew over all cells"
+    seconds, memory = cells(recording, pictures, executions)
+    return Table(recording, pictures, executions, wins, quality, seconds, memory,
+                 shuffle is None, source)
 
 
 def product(values: dict[str, tuple]) -> list[dict]:
@@ -146,86 +156,38 @@ def product(values: dict[str, tuple]) -> list[dict]:
     return [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
 
 
-def recorded(path: Path) -> dict[tuple, float]:
-    """Return picture setting -> win rate against the default, as the regressor compares."""
-    from ldmopt.scorers.regressor import default
-
-    lines = [json.loads(text) for text in path.read_text().splitlines() if text.endswith("}")]
-    found = {tuple(line["setting"][name] for name in PICTURE): np.array(line["scores"])[:, :4]
-             for line in lines if "scores" in line}
-    base, noise = found[tuple(DEFAULT[name] for name in PICTURE)], default().noise
-
-    def win_rate(scores: Floats) -> float:
-        # As the regressor compares: a logistic, flattened by the members' variance and the noise.
-        difference = scores - base
-        variance = difference.var(axis=1, ddof=1) + noise
-        flat = difference.mean(axis=1) / np.sqrt(1.0 + np.pi * variance / 8.0)
-        return float(np.mean(0.5 + 0.5 * np.tanh(0.5 * flat)))
-
-    return {key: win_rate(scores) for key, scores in found.items()}
+def canonical(way: dict) -> Setting:
+    """Return a way of running without the knobs that do not act in it, as it was recorded."""
+    kept = dict(way)
+    if way["backend"] == "onnx":
+        # ONNX Runtime brings its own kernels, and the export here is in single precision.
+        kept = {"backend": "onnx", "precision": "fp32", "batch": way["batch"]}
+    elif way["batch"] == 1:
+        kept.pop("vae_slicing")
+    return Setting(kept)
 
 
-def invented(pictures: list[dict], seed: int = 0) -> Floats:
-    """Return win rates of an invented landscape with the shape that samplers are known for."""
-    rng = np.random.default_rng(seed)
-    need = {"ddim": 9, "euler": 8, "euler_a": 10, "heun": 4, "dpmpp_2m": 4, "unipc": 3.5,
-            "pndm": 8, "lms": 9}
-    best = {"ddim": 0.2, "euler": 0.15, "euler_a": 0.35, "heun": 0.3, "dpmpp_2m": 0.3,
-            "unipc": 0.25, "pndm": 0.1, "lms": 0.0}
-    logits = []
-    for item in pictures:
-        name, steps, guidance = item["sampler"], item["steps"], item["guidance"]
-        width, height = map(int, item["size"].split("x"))
-        logit = 0.3 + best[name] - 2.5 * (need[name] / steps) ** 1.5
-        logit -= 0.9 * (math.log(guidance / 4.0)) ** 2 if guidance > 1.0 else 1.3
-        logit -= 1.1 * abs(math.log(width * height / 4096.0))
-        logit -= 2.0 * (name == "lms" and steps < 8) + 0.1 * max(0.0, guidance - 5.0) * (8 > steps)
-        logits.append(logit + rng.normal(0.0, 0.12))
-    return 1.0 / (1.0 + np.exp(-np.array(logits)))
+def win_rates(recording: Recording) -> Floats:
+    """Return `(settings, prompts)` win rates against the default, averaged over seeds."""
+    base = recording.members[recording.row[recording.picture(DEFAULT)]]
+    moved = np.moveaxis(recording.members.astype(np.float64) - base, 2, 0)
+    chances = preference(moved.mean(axis=0), spread(moved.reshape(len(moved), -1)).reshape(
+        moved.shape[1:]) + float(recording.facts["noise"]))
+    prompts = list(dict.fromkeys(block.prompt for block in recording.blocks))
+    return np.stack([chances[:, [block.prompt == prompt for block in recording.blocks]].mean(axis=1)
+                     for prompt in prompts], axis=1)
 
 
-def composed(pictures: list[dict], executions: list[dict]) -> tuple[Floats, Floats]:
-    """Return device seconds and bytes of every cell, from the cost table's readings."""
-    rows = {}
-    with COSTS.open(newline="") as file:
-        for row in csv.DictReader(file):
-            guided = json.loads(row["setting"])["guidance"] > 1.0
-            rows[row["changed"], guided] = row
-    base = {guided: rows["", guided] for guided in (True, False)}
-
-    def call(row: dict, guided: bool) -> float:
-        return float(row["guided_seconds" if guided else "unguided_seconds"])
-
-    def factor(way: dict, guided: bool, read) -> float:
-        total = 1.0
-        for name, value in way.items():
-            row = rows.get((f"{name}={value}", guided))
-            total *= read(row) / read(base[guided]) if row else 1.0
-        return total
-
-    per: dict[bool, Floats] = {}
-    fixed: dict[bool, Floats] = {}
-    peak: dict[bool, Floats] = {}
-    for guided in (True, False):
-        per[guided] = np.array([
-            call(base[guided], guided) * factor(way, guided, lambda row, g=guided: call(row, g))
-            for way in executions])
-        fixed[guided] = np.array([
-            sum(float(base[guided][part]) for part in ("encode", "decode", "other"))
-            * factor(way, guided, lambda row: float(row["decode"])) for way in executions])
-        peak[guided] = np.array([
-            float(base[guided]["peak_memory_bytes"])
-            * factor(way, guided, lambda row: float(row["peak_memory_bytes"]))
-            for way in executions])
-    seconds, memory = [], []
-    for item in pictures:
-        guided = item["guidance"] > 1.0
-        width, height = map(int, item["size"].split("x"))
-        area = width * height / 4096.0
-        steps = item["steps"]
-        calls = {"heun": 2 * steps - 1, "pndm": steps + 1}.get(item["sampler"], steps)
-        step = 0.0024 if item["sampler"] == "lms" else 0.0002
-        seconds.append(fixed[guided] * (0.4 + 0.6 * area) + calls * per[guided]
-                       * (0.25 + 0.75 * area) + steps * step)
-        memory.append(peak[guided] * (0.7 + 0.3 * area))
-    return np.array(seconds), np.array(memory)
+def cells(recording: Recording, pictures: list[dict], executions: list[dict]) -> tuple[
+    Floats, Floats
+]:
+    """Return `(m, e)` device seconds and bytes."""
+    shape = (len(pictures), len(executions))
+    seconds, memory = np.empty(shape), np.empty(shape)
+    for column, way in enumerate(map(canonical, executions)):
+        for row, picture in enumerate(pictures):
+            cost = recording.cost({**picture, **way})
+            if cost is None:
+                raise SystemExit(f"the table has no costs of {way} at {picture}")
+            seconds[row, column], memory[row, column] = cost.seconds, cost.peak_memory_bytes
+    return seconds, memory

@@ -12,6 +12,7 @@ RANKS = [
     ["model", "registry", "machine", "miniature"],
     ["parts"],
     ["contracts"],
+    ["recording"],
     ["domain"],
     ["knob", "knobs", "labels", "rulebook", "schema"],
     ["meters", "scorers", "exports", "distillation"],

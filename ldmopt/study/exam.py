@@ -50,8 +50,10 @@ class Sat:
         return not self.alignment_refusal
 
 
-def exemption(model: str) -> str:
+def exemption(model: str, table: str | None = None) -> str:
     """Return why a model's pictures cannot be held against canaries; nothing where they can."""
+    if table is not None:
+        return "a replayed table has scores and no pictures"
     return ("the stand-in's pictures are waves under noise: there is nothing honest about them"
             if model == STANDIN else "")
 
@@ -72,7 +74,7 @@ def sit_exam(
         UserError: a scorer fails; names what it failed and what may be done. Both files are
             written all the same, so that the user can look.
     """
-    folder, exempt = judges.folder, exemption(spec.model)
+    folder, exempt = judges.folder, exemption(spec.model, spec.table)
     honest = [] if exempt else _honest(folder, blocks, digests)
     judge = examine(judges.scorer, honest) if honest else Exam(
         judges.scorer.identity, 0, (), exempt)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ldmopt.contracts import Scorer
 from ldmopt.errors import UserError
+from ldmopt.recording import Recording
 from ldmopt.scorers.alignment import Alignment
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.spec import StudySpec
@@ -24,6 +25,10 @@ def load_scorer(spec: StudySpec, folder: RunFolder, fitted: bool) -> Scorer:
         UserError: it is not there, is damaged, or was made for another encoder.
     """
     wanted = spec.scorer
+    if spec.table is not None:
+        from ldmopt.scorers.replay import ReplayScorer
+
+        return ReplayScorer(Recording.read(spec.table))
     if wanted.encoder == "standin":
         from ldmopt.scorers.standin import StandInScorer
 
@@ -57,7 +62,8 @@ def load_alignment(spec: StudySpec) -> Alignment | None:
     """
     from ldmopt.scorers import alignment
 
-    found = alignment.load_alignment(spec.scorer.alignment, spec.model)
+    found = None if spec.table is not None else alignment.load_alignment(
+        spec.scorer.alignment, spec.model)
     if found is None and spec.caps.alignment is not None:
         raise UserError(f"caps.alignment needs a CLIP that compares pictures of {spec.model!r} "
                         "with captions; name one as scorer.alignment (a folder or hub id)")

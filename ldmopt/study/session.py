@@ -16,8 +16,10 @@ from ldmopt import machine
 from ldmopt.child.host import ProcessHost
 from ldmopt.contracts import Block, Cost, Quality, Scorer, Setting, Trial, Value
 from ldmopt.errors import GenerationError
+from ldmopt.hosts.replay import ReplayHost
 from ldmopt.knob import Choice, Context, Domain, Number, Space, build_space
 from ldmopt.model import describe
+from ldmopt.recording import Recording
 from ldmopt.scorers.exam import Similarity
 from ldmopt.study.bench import Bench
 from ldmopt.study.folder import RunFolder, write
@@ -82,7 +84,7 @@ class Session:
 
     spec: StudySpec
     folder: RunFolder
-    host: ProcessHost
+    host: ProcessHost | ReplayHost
     space: Space
     bench: Bench
     scorer: Scorer
@@ -207,12 +209,15 @@ def open_session(
 
 def open_host(
     spec: StudySpec, log: Path | None
-) -> tuple[ProcessHost, Mapping[str, Any], Space]:
+) -> tuple[ProcessHost | ReplayHost, Mapping[str, Any], Space]:
     """Start a study's host; return it with the machine's facts and the study's space.
 
     Raises:
         UserError: model, device or a knob's value cannot be had.
     """
+    if spec.table is not None:
+        table = Recording.read(spec.table)
+        return ReplayHost(table), ReplayHost(table).describe(), early_space(spec)
     # Checked twice: first by what can be known at once, then by what the host process sees.
     space = early_space(spec)
     model = space.context.model
@@ -236,7 +241,8 @@ def early_space(spec: StudySpec) -> Space:
         UserError: model, device or a knob's value cannot be had.
     """
     model = describe(spec.model)
-    context = Context(model, machine.likely_device(spec.device), machine.packages())
+    device = "cpu" if spec.table is not None else machine.likely_device(spec.device)
+    context = Context(model, device, machine.packages())
     return build_space(spec.default, spec.space, context, spec.plugins)
 
 

@@ -22,6 +22,8 @@ from ldmopt.errors import UserError, did_you_mean
 
 ENCODERS = ("auto", "statistics", "miniature", "standin")
 ALIGNMENTS = ("auto", "none", "miniature")
+REPLAY = "replay:"
+"""Begins the device that is a recorded table: nothing is generated, scores are looked up."""
 
 
 class _Table(BaseModel):
@@ -135,9 +137,15 @@ class StudySpec(_Table):
     @field_validator("device")
     @classmethod
     def _known_device(cls, device: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-            raise ValueError("must be auto, cpu, cuda or cuda:N")
+        if not re.fullmatch(rf"auto|cpu|cuda(:\d+)?|{REPLAY}.+", device):
+            raise ValueError(f"must be auto, cpu, cuda, cuda:N, or {REPLAY} and the folder of a "
+                             "recorded table")
         return device
+
+    @property
+    def table(self) -> str | None:
+        """Folder of the recorded table that is searched in place of a device, or None."""
+        return self.device.removeprefix(REPLAY) if self.device.startswith(REPLAY) else None
 
     @field_validator("search")
     @classmethod
