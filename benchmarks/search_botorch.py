@@ -1,7 +1,7 @@
 """BoTorch's qLogNEHVI behind Optuna's sampler interface: the strongest outside baseline here.
 
 Ament et al. 2023, "Unexpected Improvements to Expected Improvement for Bayesian Optimization".
-Needs ``pip install ldmopt[baselines]``; slow with three objectives, minutes for some hundred trials.
+Needs ``pip install ldmopt[baselines]``; slow with three objectives: minutes for a hundred trials.
 """
 
 from __future__ import annotations
