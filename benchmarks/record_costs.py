@@ -5,10 +5,13 @@ run through ldmopt's own host on a few steps, which times every call of the netw
 its peak memory is read in a fresh process; a second pass reads what each sampler's own step takes.
 With the counts of calls that a setting needs, these are the seconds of every cell of the grid.
 
-Run it on an otherwise idle machine; half an hour on two cores. Running again goes on.
+Run it on an otherwise idle machine; half an hour on two cores. Running again goes on. A machine's
+speed wanders over minutes, so the cells are timed a second time in another order, and of each part
+the smaller of the two medians is the table's.
 
     python benchmarks/record_costs.py record --journal .cache/costs.jsonl
-    python benchmarks/record_costs.py pack --journal .cache/costs.jsonl
+    python benchmarks/record_costs.py again --journal .cache/costs-again.jsonl
+    python benchmarks/record_costs.py pack --journal .cache/costs.jsonl .cache/costs-again.jsonl
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -72,43 +76,47 @@ def settings(space: Space) -> Iterator[Setting]:
     return iter(found)
 
 
-def one(host: ProcessHost, setting: Setting) -> dict:
-    """Return a cell's line: the medians of a few calls, with the peak of a fresh process."""
+def one(host: ProcessHost, setting: Setting, again: bool) -> dict:
+    """Return a cell's line: the medians of a few calls; the first time with its peak memory."""
     batch = int(setting.get("batch", 1))
     blocks = [Block("a lighthouse at dusk", seed) for seed in range(CALLS * batch)]
     try:
         cost = median_cost([cost for _, cost in host.generate(setting, blocks)][::batch])
-        memory = host.memory(setting)
+        memory = cost if again else host.memory(setting)
     except GenerationError as error:
         return {"setting": dict(setting), "failed": f"{error.kind}: {error.reason}"}
     cost = replace(cost, **{name: getattr(memory, name) for name in MEMORY_FIELDS})
     return {"setting": dict(setting), "cost": cost.to_dict()}
 
 
-def record(journal: Path, limit: int | None) -> None:
-    """Run and note what is missing."""
+def record(journal: Path, limit: int | None, again: bool) -> None:
+    """Run and note what is missing; a second time in a random order and without memory."""
     journal.parent.mkdir(parents=True, exist_ok=True)
     model = describe("miniature")
     space = build_space({}, {}, Context(model, "cpu", machine.packages()))
     wanted, done = list(settings(space))[:limit], known(journal)
+    if again:
+        random.Random(0).shuffle(wanted)
     missing = [setting for setting in wanted if setting not in done]
     host = ProcessHost(model, "cpu", backends=["torch", "onnx"], picture_part=space.picture,
                        log=journal.with_suffix(".log"))
     with closing(host), journal.open("a") as file:
         began = time.monotonic()
         for number, setting in enumerate(missing, 1):
-            file.write(json.dumps(one(host, setting), separators=(",", ":")) + "\n")
+            file.write(json.dumps(one(host, setting, again), separators=(",", ":")) + "\n")
             file.flush()
             left = (time.monotonic() - began) / number * (len(missing) - number)
             print(f"\r{len(done) + number} of {len(wanted)} cells, {left / 60:.0f} minutes left  ",
                   end="", file=sys.stderr, flush=True)
 
 
-def row(setting: Setting, cost: Cost) -> dict:
+def row(setting: Setting, costs: list[Cost]) -> dict:
     """Return a cell as a row: seconds of each part by itself, and what was measured whole."""
     from ldmopt.search.cost import Demand, parts
 
-    units = parts(Demand({}, 0, steps=int(setting["steps"])), cost)
+    each = [parts(Demand({}, 0, steps=int(setting["steps"])), cost) for cost in costs]
+    units = {name: min(found[name] for found in each) for name in each[0]}
+    cost = min(costs, key=lambda cost: cost.seconds)
     return {
         **{name: setting.get(name, "") for name in (*EXECUTION, "size", "guidance", "sampler",
                                                     "steps")},
@@ -116,24 +124,27 @@ def row(setting: Setting, cost: Cost) -> dict:
         "calls": cost.network_evaluations,
         "seconds": f"{cost.seconds:.4g}", "seconds_low": f"{cost.seconds_low or 0:.4g}",
         "seconds_high": f"{cost.seconds_high or 0:.4g}",
-        "peak_memory_bytes": cost.peak_memory_bytes,
+        "peak_memory_bytes": costs[0].peak_memory_bytes,
     }
 
 
-def pack(journal: Path, out: Path) -> Path:
-    """Write the journal as a CSV file, with the machine beside it as JSON."""
+def pack(journals: list[Path], out: Path) -> Path:
+    """Write the journals as a CSV file, with the machine beside it as JSON."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / COSTS
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        for setting, line in known(journal).items():
+        first, *more = map(known, journals)
+        for setting, line in first.items():
             if "failed" in line:
                 writer.writerow({**{name: setting[name] for name in COLUMNS if name in setting},
                                  "failed": line["failed"]})
             else:
-                writer.writerow(row(setting, Cost.from_dict(line["cost"])))
-    facts = {"command": "python benchmarks/record_costs.py record",
+                lines = [line, *(other[setting] for other in more if setting in other)]
+                writer.writerow(row(setting, [Cost.from_dict(item["cost"]) for item in lines]))
+    facts = {"commands": [f"python benchmarks/record_costs.py {what}"
+                          for what in ("record", "again")][:len(journals)],
              "model_digest": describe("miniature").digest(), "steps": STEPS, "calls": CALLS,
              "environment": machine.describe("cpu")}
     path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
@@ -143,13 +154,13 @@ def pack(journal: Path, out: Path) -> Path:
 def main() -> None:
     """Record, or pack."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("record", "pack"))
-    parser.add_argument("--journal", type=Path, required=True)
+    parser.add_argument("what", choices=("record", "again", "pack"))
+    parser.add_argument("--journal", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/tables/miniature"))
     parser.add_argument("--limit", type=int, help="run only so many cells")
     options = parser.parse_args()
-    if options.what == "record":
-        record(options.journal, options.limit)
+    if options.what != "pack":
+        record(options.journal[0], options.limit, options.what == "again")
     else:
         print(pack(options.journal, options.out))
 

@@ -29,11 +29,11 @@ def test_a_table_is_searched_and_confirmed_without_a_device(tmp_path):
     table = write_table(tmp_path / "table")
     seen = []
     book = ldmopt.run(study(table), tmp_path / "run", report=seen.append)
-    assert book.scope["device"] and "replay" in book.scope["scorer"]["name"]
-    best = next(item for item in book.recommendations if item["id"] == "best")
+    assert book.data["scope"]["device"] and "replay" in book.data["scope"]["scorer"]["name"]
+    best = next(item for item in book.data["recommendations"] if item["id"] == "best")
     assert best["evidence"]["held_out"]
     # Recorded, not measured: 51 network calls of 12 ms and what else a picture takes.
-    default = book.default["cost"]["seconds"]
+    default = book.data["default"]["cost"]["seconds"]
     assert default == pytest.approx(0.012 + 51 * 0.012 + 50 * 0.0003, rel=1e-3)
     spent = seen[-1].spent_seconds
     ldmopt.run(study(table), tmp_path / "run", report=seen.append)
