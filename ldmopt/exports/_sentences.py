@@ -1,0 +1,284 @@
+"""Sentences about a rulebook, in Markdown: the same in rulebook.md and in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ldmopt.exports._words import (
+    condition_text,
+    seconds_text,
+    setting_text,
+    speed_text,
+    times_text,
+    win_text,
+)
+
+WISHES = {
+    "best": "the highest win rate whose interval lies above 0.50",
+    "balanced": "win rate, seconds and memory weighed alike",
+    "fastest-not-worse": "the fewest seconds without being worse",
+    "smallest": "the least memory without being worse",
+}
+
+
+def in_short(data: Mapping[str, Any]) -> str:
+    """The rulebook in one sentence."""
+    default, items = data["default"], data["recommendations"]
+    balanced = next((item for item in items if item["id"] == "balanced"), None)
+    if not balanced or balanced["setting"] == default["setting"]:
+        return "**no setting was shown to be a better bargain than the default.**"
+    speed = speed_text(balanced["cost"]["seconds"], default["cost"]["seconds"])
+    quality = balanced["quality"]
+    if quality["low"] > 0.5 or quality["high"] < 0.5:
+        told = f"are preferred to the default's {quality['win_rate']:.0%} of the time"
+    else:
+        told = f"cannot be told from the default's in quality (win rate {win_text(quality)})"
+    text = (
+        f"**{safe(setting_text(balanced['setting'], default['setting']))}** gives pictures that "
+        f"{told}"
+    )
+    if not speed:
+        return text + "."
+    return (
+        f"{text}, {speed} ({seconds_text(balanced['cost']['seconds'])} instead of "
+        f"{seconds_text(default['cost']['seconds'])})."
+    )
+
+
+def grouped(items: Sequence[Mapping[str, Any]]) -> list[tuple[list[str], Mapping[str, Any]]]:
+    """Join recommendations of one setting, in the order of their first names."""
+    groups: list[tuple[list[str], Mapping[str, Any]]] = []
+    for item in items:
+        for ids, first in groups:
+            if first["setting"] == item["setting"]:
+                ids.append(item["id"])
+                break
+        else:
+            groups.append(([item["id"]], item))
+    return groups
+
+
+def ties(data: Mapping[str, Any]) -> Iterator[str]:
+    """What the names do not say: ties, and where the default itself is the answer."""
+    default = data["default"]["setting"]
+    for item in data["recommendations"]:
+        other = item["runner_up"]
+        if item["id"] == "best" and item["setting"] == default:
+            yield "**best**: nothing was shown to beat the default, so the default it is."
+        elif item["id"] == "fastest-not-worse" and item["setting"] == default:
+            yield (
+                "**fastest-not-worse**: nothing was shown to be both cheaper and at most "
+                f"{data['margin']:g} worse."
+            )
+        if item["id"] != "best" or item["setting"] == default:
+            continue
+        count = item["evidence"].get("settings_confirmed", 1) - 1
+        if not item["evidence"].get("shown_better", True):
+            yield (
+                f"**best** beats the default taken by itself, but not after allowing for the "
+                f"{count} settings that were compared (Holm): another few prompts would tell."
+            )
+        if other.get("tie"):
+            yield (
+                f"**best** cannot be told from its runner-up "
+                f"({safe(setting_text(other['setting'], default))}; "
+                f"{seconds_text(other['cost']['seconds'])}): a difference of "
+                f"{win_text(other['difference'])} between the two."
+            )
+
+
+def reading(data: Mapping[str, Any]) -> Iterator[str]:
+    """What the words and figures of recommendations mean."""
+    percent = f"{data['confidence']:.0%}"
+    yield (
+        "**Win rate**: how often a picture of this setting is preferred to the default's for "
+        "the same prompt and seed, ties half. 0.50 is as good as the default; in brackets the "
+        f"{percent} interval over prompts."
+    )
+    yield (
+        "Recommended settings were generated and measured again on prompts and seeds "
+        "that the search never saw. Seconds are device seconds per picture."
+    )
+    yield from _reading_judges(data)
+    named = {item["id"] for item in data["recommendations"]}
+    wishes = [f"**{id}**: {text}" for id, text in WISHES.items() if id in named]
+    yield (
+        f"{'; '.join(wishes)}. *Not worse* means that losing by {data['margin']:g} or more is "
+        "excluded."
+    )
+    if any(id.startswith("under-") for id in named):
+        yield "**under-...**: the highest win rate within that many seconds or GB."
+
+
+def _reading_judges(data: Mapping[str, Any]) -> Iterator[str]:
+    """What the columns on people and captions mean, where they are there."""
+    qualities = [item["quality"] for item in data["recommendations"]]
+    said = [quality["human"] for quality in qualities if quality["human"]]
+    if said:
+        who = "simulated raters, which are programs," if said[0]["simulated"] else "raters"
+        yield (
+            f"**scorer** is that win rate as the scorer predicts it on held-out prompts; "
+            f"**human** is what {who} said of this setting's pictures against the default's on "
+            "labelled prompts; **joined** estimates what they would say over all prompts, by "
+            "their labels and by predictions of scorers that saw no label of the same prompt. "
+            "Recommendations rest on the scorer; one that people were shown to like less than "
+            "the default is left out."
+        )
+    if any(quality.get("alignment") for quality in qualities):
+        yield (
+            "**alignment**: how well pictures fit their captions (cosine of a CLIP), as a share "
+            "of the default's. It says what is there, not how well it is drawn."
+        )
+
+
+def effects_reading(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the figures and verdicts of effects mean."""
+    count = max(row["evidence"].get("comparisons", len(rows)) for row in rows)
+    return (
+        "A win rate here compares the two values with each other: above 0.50 the second one is "
+        f"better. Verdicts allow for {count} comparisons made at once (Holm), intervals do not, "
+        "so an interval off 0.50 may still read *no difference shown*. *Worth it* asks for a "
+        "gain of at least 0.02; *depends* means that it helps under some conditions only, or saves "
+        "seconds at the price of memory or the other way round."
+    )
+
+
+def depending(row: Mapping[str, Any]) -> str:
+    """What an effect depends on; empty where it does not."""
+    if "depends_on" not in row["evidence"]:
+        return ""
+    sides = row["evidence"]["depends_on"]["sides"]
+    told = "; ".join(f"{condition_text(side['when'])}: {win_text(side)}" for side in sides)
+    return f"{row['knob']} {row['from']} → {row['to']} depends: {safe(told)}."
+
+
+def same_picture(row: Mapping[str, Any]) -> bool:
+    """Whether an effect's knob leaves the picture as it is."""
+    return bool(row["low"] == row["high"] == 0.5)
+
+
+def seen_in(row: Mapping[str, Any]) -> str:
+    """What an effect rests on, in a few words."""
+    evidence = row["evidence"]
+    pairs = evidence.get("pairs", 0)
+    if not pairs:
+        return "all settings, additive model"
+    given = condition_text(row["given"])
+    count = f"{pairs} pair" + ("s" if pairs > 1 else "")
+    return f"{count}, {given}" if given else count
+
+
+def plateau(row: Mapping[str, Any]) -> str:
+    """Where more of a knob brings nothing."""
+    top = row.get("evidence", {}).get("to", "more")
+    return (
+        f"Beyond **{row['knob']} {row['beyond']}** nothing was gained: going on to {top} "
+        f"costs {times_text(row['seconds_ratio'])} seconds for {win_text(row)}."
+    )
+
+
+def equivalent(row: Mapping[str, Any]) -> str:
+    """Which values cannot be told apart."""
+    values = ", ".join(map(str, row["values"]))
+    evidence = row["evidence"]
+    if "low" in evidence:
+        within = f"differences within [{evidence['low']:.2f}, {evidence['high']:.2f}]"
+        told = f"cannot be told apart ({within})"
+    else:
+        told = "give the same pictures"
+    return f"**{row['knob']}**: {values} {told}; **{row['cheapest']}** takes least time."
+
+
+def scope_rows(data: Mapping[str, Any]) -> dict[str, str]:
+    """What the rules were seen on, by name; what there is nothing to say of is left out."""
+    scope = data["scope"]
+    held_out = max((r["evidence"]["prompts"] for r in data["recommendations"]), default=0)
+    digest = scope["model_digest"][:12]
+    rows = {
+        "model": f"{scope['model']}" + (f" (`{digest}`)" if digest else ""),
+        "device": scope["device"],
+        "prompts and seeds": f"{scope['prompts']} prompts x {scope['seeds']} seeds in the search, "
+        f"{held_out} other prompts for the recommendations",
+        "pictures": f"{scope['pictures']:,}",
+        "judged by": f"{scope['scorer']}; labels of people that it learned from: "
+        f"{scope['human_labels']}",
+        "exam": exam_text(scope),
+        "second opinion": second_opinion_text(scope.get("second_opinion")),
+        "versions": ", ".join(f"{k} {v}" for k, v in scope["versions"].items()),
+        "made": f"{data['created']} by ldmopt {data['ldmopt_version']}, "
+        f"generation {data['generation']}",
+    }
+    return {name: safe(text) for name, text in rows.items() if text}
+
+
+def doubts(data: Mapping[str, Any]) -> Iterator[str]:
+    """What was contradicted or left out, and that no person stands behind the figures."""
+    default = data["default"]["setting"]
+    yield from alarm(data["scope"].get("second_opinion"), default)
+    for row in data["scope"].get("left_out", ()):
+        change = setting_text(row["setting"], default)
+        yield f"Left out though measured: **{safe(change)}**: {safe(row['why'])}."
+    if not data["scope"]["human_labels"] and not _labelled_by_people(data):
+        yield (
+            "No human label is behind these figures: they are the regressor's opinion. "
+            "`ldmopt labels import RUN RATINGS.csv` brings yours in."
+        )
+
+
+def exam_text(scope: Mapping[str, Any]) -> str:
+    """Whether the scorer was examined on canaries."""
+    exam = scope.get("exam")
+    if not exam:
+        return ""
+    if exam.get("exempt"):
+        return f"none: {exam['exempt']}"
+    return "the scorer puts canaries below the default's pictures (exam.png)"
+
+
+def second_opinion_text(found: Mapping[str, Any] | None) -> str:
+    """How far the second opinion agrees."""
+    last = found and (found.get("confirm") or found.get("search"))
+    if not found or not last:
+        return ""
+    verdict = "CONTRADICTS the scorer" if last["contradictions"] else "does not contradict"
+    if last["correlation"] is None:
+        return f"{found['name']}: {verdict}"
+    return (
+        f"{found['name']}: {verdict}; rank correlation {last['correlation']:.2f} "
+        f"[{last['low']:.2f}, {last['high']:.2f}] over {last['settings']} settings and the "
+        f"default, {last['prompts']} prompts"
+    )
+
+
+def alarm(
+    found: Mapping[str, Any] | None, default: Mapping[str, Any]
+) -> Iterator[str]:
+    """What the second opinion contradicts, a pair a line."""
+    for stage, where in (("search", "in the search"), ("confirm", "on held-out prompts")):
+        for row in ((found or {}).get(stage) or {}).get("contradictions", ())[:3]:
+            over = "the default" if row["over"] is None else setting_text(row["over"], default)
+            yield (
+                f"**Alarm** {where}: the scorer puts {safe(setting_text(row['liked'], default))} "
+                f"above {safe(over)} (win rate {row['first']:+.2f}), the second opinion below it "
+                f"({row['second']:+.2f}). Look at disagreement.png before you believe the scorer."
+            )
+
+
+def _labelled_by_people(data: Mapping[str, Any]) -> bool:
+    """Whether any setting shown has labels of people, not of simulated raters."""
+    found = [item["quality"]["human"] for item in (*data["recommendations"], *data["front"])]
+    return any(human and not human["simulated"] for human in found)
+
+
+COMMANDS = (
+    "ldmopt run study.toml            # the study.toml beside this file",
+    "ldmopt recommend rulebook.json --max-seconds 1",
+    'ldmopt generate --rulebook rulebook.json --id balanced --prompt "..." -o picture.png',
+)
+"""What makes it all again, and what uses it."""
+
+
+def safe(text: str) -> str:
+    """Text that stays in its line, and in its cell of a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ")
