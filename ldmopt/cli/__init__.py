@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from ldmopt.cli import rulebooks
+from ldmopt.cli.shared import Device, Folder, Json, Run, app, console, print_json
 from ldmopt.errors import UserError
 
-app = typer.Typer(
-    name="ldmopt", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Find the settings of a latent diffusion model that are worth their seconds and memory.",
-)
+__all__ = ["app", "main", "rulebooks"]
+
 labels = typer.Typer(no_args_is_help=True, help="Bring human labels in and out.")
 app.add_typer(labels, name="labels")
-
-Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
-Folder = Annotated[Path, typer.Argument(help="A run, or a collection of rated pictures.",
-                                        metavar="RUN|FOLDER")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-
-
-def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=1))
-
-
-def _console(stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=140)
 
 
 @app.command()
@@ -51,16 +33,16 @@ def run(
     from ldmopt import run as run_study
     from ldmopt.display import progress, recommendations_table
 
-    with progress(_console(stderr=True)) as report:
+    with progress(console(stderr=True)) as report:
         rulebook = run_study(study, out, trials=trials, budget_seconds=budget_seconds,
                              report=report)
     if as_json:
-        _print_json(rulebook.data)
+        print_json(rulebook.data)
         return
-    console = _console()
-    console.print(recommendations_table(rulebook.data))
+    screen = console()
+    screen.print(recommendations_table(rulebook.data))
     folder = out or Path("runs") / rulebook.data["study"]
-    console.print(f"\nIn {folder}: rulebook.md, rulebook.json, sheet.png, front.png",
+    screen.print(f"\nIn {folder}: rulebook.md, rulebook.json, sheet.png, front.png",
                   highlight=False)
 
 
@@ -78,7 +60,7 @@ def plan(
 
     found = plan_study(study, probe=probe)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for line in plan_lines(found):
         typer.echo(line)
@@ -92,65 +74,9 @@ def rulebook(run: Run, as_json: Json = False) -> None:
 
     found = distill(run)
     if as_json:
-        _print_json(found.data)
+        print_json(found.data)
     else:
-        _console().print(recommendations_table(found.data))
-
-
-@app.command()
-def recommend(
-    where: Annotated[Path, typer.Argument(help="A rulebook.json or a run folder.",
-                                          metavar="RUN|RULEBOOK.json")],
-    max_seconds: Annotated[float | None, typer.Option(help="Latency at most.")] = None,
-    max_memory_gb: Annotated[float | None, typer.Option(help="Memory at most, 10^9 B.")] = None,
-    min_win_rate: Annotated[
-        float | None, typer.Option(help="Win rate at least; then the cheapest.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Choose a setting from a rulebook, within limits."""
-    from ldmopt.exports._words import judged_columns
-    from ldmopt.rulebook import Rulebook
-
-    path = where / "rulebook.json" if where.is_dir() else where
-    limit = None if max_memory_gb is None else round(max_memory_gb * 1e9)
-    found = Rulebook.read(path).recommend(
-        max_seconds=max_seconds, max_memory_bytes=limit, min_win_rate=min_win_rate
-    )
-    if as_json:
-        _print_json(found.data)
-        return
-    cost, quality = found.data["cost"], found.data["quality"]
-    memory = cost["peak_memory_bytes"]
-    typer.echo(" ".join(f"{name}={value}" for name, value in found.data["setting"].items()))
-    judged = [f"{name} {said}" for name, text in judged_columns([found.data]).items()
-              if (said := text(quality))]
-    typer.echo(
-        f"{', '.join(judged)}, {cost['latency_seconds']:.3f} s"
-        + (f", {memory / 1e6:.0f} MB" if memory is not None else "")
-    )
-
-
-@app.command()
-def generate(
-    rulebook: Annotated[Path, typer.Option(help="A rulebook.json.")],
-    prompt: Annotated[str, typer.Option(help="What to paint.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")],
-    id: Annotated[str, typer.Option(help="Which recommendation.")] = "balanced",
-    seed: Annotated[int, typer.Option(help="Seed of the starting noise.")] = 0,
-    model: Annotated[str | None, typer.Option(help="Another model than the rulebook's.")] = None,
-    device: Device = "auto",
-) -> None:
-    """Make a picture with a recommended setting."""
-    from ldmopt import Rulebook, write_picture
-    from ldmopt import generate as make
-
-    book = Rulebook.read(rulebook)
-    item = book.find(id).data
-    picture = make(item["setting"], prompt, model=model or book.data["scope"]["model"],
-                   seed=seed, device=device)
-    write_picture(picture, output)
-    typer.echo(str(output))
+        console().print(recommendations_table(found.data))
 
 
 @app.command()
@@ -196,10 +122,10 @@ def labels_import(
     from ldmopt import labels_import as take
     from ldmopt.display import imported_lines, share_bar
 
-    with share_bar(_console(stderr=True), "importing labels") as progress:
+    with share_bar(console(stderr=True), "importing labels") as progress:
         found = take(folder, file, progress=progress)
     if as_json:
-        _print_json(asdict(found))
+        print_json(asdict(found))
     else:
         typer.echo("\n".join(imported_lines(found)))
 
@@ -218,7 +144,7 @@ def labels_export(
 
     found = give(folder, file, kind)
     if as_json:
-        _print_json({str(path): rows for path, rows in found.items()})
+        print_json({str(path): rows for path, rows in found.items()})
     else:
         typer.echo("\n".join(f"{rows} labels in {path}" for path, rows in found.items()))
 
@@ -238,15 +164,15 @@ def fit(
     from ldmopt import fit as fit_labels
     from ldmopt.display import fit_next, fit_report, share_bar
 
-    with share_bar(_console(stderr=True), "learning, and testing what was learned") as progress:
+    with share_bar(console(stderr=True), "learning, and testing what was learned") as progress:
         found = fit_labels(folder, encoder=encoder, laion=laion, progress=progress)
     if as_json:
-        _print_json({"identity": dict(found.identity), "report": dict(found.report)})
+        print_json({"identity": dict(found.identity), "report": dict(found.report)})
         return
-    console = _console()
-    console.print(fit_report(found.report))
+    screen = console()
+    screen.print(fit_report(found.report))
     for line in fit_next(found.report, folder):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        screen.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -257,20 +183,9 @@ def rescore(run: Run, as_json: Json = False) -> None:
 
     found = judge_anew(run)
     if as_json:
-        _print_json(found.data)
+        print_json(found.data)
     else:
-        _console().print(recommendations_table(found.data))
-
-
-@app.command()
-def validate(
-    rulebook: Annotated[Path, typer.Argument(help="A rulebook.json.", metavar="RULEBOOK.json")],
-) -> None:
-    """Check a rulebook against the schema."""
-    from ldmopt.rulebook import Rulebook
-
-    Rulebook.read(rulebook)
-    typer.echo(f"{rulebook} is a valid rulebook")
+        console().print(recommendations_table(found.data))
 
 
 @app.command()
@@ -287,7 +202,7 @@ def lint(
 
     found = check(read_setting(setting), model=model, device=device)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         typer.echo(report(found))
     if any(item["severity"] == "illegal" for item in found["findings"]):
@@ -305,7 +220,7 @@ def doctor(
 
     found = examine(model)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for line in doctor_lines(found):
         typer.echo(line)

@@ -1,0 +1,77 @@
+"""Commands that use a rulebook: choose from it, make pictures with it, hand it on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ldmopt.cli.shared import Device, Json, app, print_json
+
+
+@app.command()
+def recommend(
+    where: Annotated[Path, typer.Argument(help="A rulebook.json or a run folder.",
+                                          metavar="RUN|RULEBOOK.json")],
+    max_seconds: Annotated[float | None, typer.Option(help="Latency at most.")] = None,
+    max_memory_gb: Annotated[float | None, typer.Option(help="Memory at most, 10^9 B.")] = None,
+    min_win_rate: Annotated[
+        float | None, typer.Option(help="Win rate at least; then the cheapest.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Choose a setting from a rulebook, within limits."""
+    from ldmopt.exports._words import judged_columns
+    from ldmopt.rulebook import Rulebook
+
+    path = where / "rulebook.json" if where.is_dir() else where
+    limit = None if max_memory_gb is None else round(max_memory_gb * 1e9)
+    found = Rulebook.read(path).recommend(
+        max_seconds=max_seconds, max_memory_bytes=limit, min_win_rate=min_win_rate
+    )
+    if as_json:
+        print_json(found.data)
+        return
+    cost, quality = found.data["cost"], found.data["quality"]
+    memory = cost["peak_memory_bytes"]
+    typer.echo(" ".join(f"{name}={value}" for name, value in found.data["setting"].items()))
+    judged = [f"{name} {said}" for name, text in judged_columns([found.data]).items()
+              if (said := text(quality))]
+    typer.echo(
+        f"{', '.join(judged)}, {cost['latency_seconds']:.3f} s"
+        + (f", {memory / 1e6:.0f} MB" if memory is not None else "")
+    )
+
+
+@app.command()
+def generate(
+    rulebook: Annotated[Path, typer.Option(help="A rulebook.json.")],
+    prompt: Annotated[str, typer.Option(help="What to paint.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")],
+    id: Annotated[str, typer.Option(help="Which recommendation.")] = "balanced",
+    seed: Annotated[int, typer.Option(help="Seed of the starting noise.")] = 0,
+    model: Annotated[str | None, typer.Option(help="Another model than the rulebook's.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Make a picture with a recommended setting."""
+    from ldmopt import Rulebook, write_picture
+    from ldmopt import generate as make
+
+    book = Rulebook.read(rulebook)
+    item = book.find(id).data
+    picture = make(item["setting"], prompt, model=model or book.data["scope"]["model"],
+                   seed=seed, device=device)
+    write_picture(picture, output)
+    typer.echo(str(output))
+
+
+@app.command()
+def validate(
+    rulebook: Annotated[Path, typer.Argument(help="A rulebook.json.", metavar="RULEBOOK.json")],
+) -> None:
+    """Check a rulebook against the schema."""
+    from ldmopt.rulebook import Rulebook
+
+    Rulebook.read(rulebook)
+    typer.echo(f"{rulebook} is a valid rulebook")
