@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ldmopt.checkup import doctor
     from ldmopt.contracts import Block, Cost, Picture, Preference, Quality, Score, Setting
     from ldmopt.errors import GenerationError, LdmoptError, UserError
+    from ldmopt.exports.exporting import export, formats
     from ldmopt.knob import Context, Knob, Space, Stage, build_space
     from ldmopt.labeling.serve import label
     from ldmopt.linting import lint
@@ -34,7 +35,8 @@ _HOMES = {
     "Quality": "contracts", "Recommendation": "rulebook", "Rulebook": "rulebook",
     "Score": "contracts", "Setting": "contracts", "Space": "knob", "Stage": "knob",
     "StudySpec": "study.spec", "UserError": "errors", "build_space": "knob",
-    "distill": "study.output:distill_run", "doctor": "checkup", "fit": "study.fitting:fit_run",
+    "distill": "study.output:distill_run", "doctor": "checkup", "export": "exports.exporting",
+    "fit": "study.fitting:fit_run", "formats": "exports.exporting",
     "generate": "apply", "label": "labeling.serve", "labels_export": "study.labelled",
     "labels_import": "study.labelled", "lint": "linting", "plan": "preview",
     "read_setting": "apply", "read_spec": "study.spec", "rescore": "study.taste",
@@ -44,7 +46,8 @@ _HOMES = {
 __all__ = [
     "Block", "Context", "Cost", "GenerationError", "Knob", "LdmoptError", "Picture",
     "Preference", "Quality", "Recommendation", "Rulebook", "Score", "Setting", "Space", "Stage",
-    "StudySpec", "UserError", "build_space", "distill", "doctor", "fit", "generate",
+    "StudySpec", "UserError", "build_space", "distill", "doctor", "export",
+    "fit", "formats", "generate",
     "label", "labels_export", "labels_import", "lint", "plan", "read_setting", "read_spec",
     "rescore", "run", "write_picture",
 ]

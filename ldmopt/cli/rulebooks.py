@@ -75,3 +75,31 @@ def validate(
 
     Rulebook.read(rulebook)
     typer.echo(f"{rulebook} is a valid rulebook")
+
+
+@app.command()
+def export(
+    rulebook: Annotated[Path, typer.Argument(help="A rulebook.json or a run folder.",
+                                             metavar="RUN|RULEBOOK.json")],
+    to: Annotated[str, typer.Option(help="diffusers, a1111, comfyui or invokeai.")],
+    id: Annotated[str, typer.Option(help="Which recommendation.")] = "balanced",
+    prompt: Annotated[str | None, typer.Option(help="What to paint.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the starting noise.")] = 0,
+    model: Annotated[str | None, typer.Option(help="Another model than the rulebook's.")] = None,
+    output: Annotated[Path | None, typer.Option(
+        "--output", "-o", help="File to write; else it is printed."
+    )] = None,
+) -> None:
+    """Write a recommendation in the form that another program reads."""
+    from ldmopt import Rulebook
+    from ldmopt import export as write_for
+    from ldmopt.exports.exporting import PROMPT
+    from ldmopt.study.folder import write
+
+    wanted = PROMPT if prompt is None else prompt
+    text = write_for(Rulebook.read(rulebook), to, id=id, prompt=wanted, seed=seed, model=model)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write(output, text.encode())
+        typer.echo(str(output))
