@@ -1,9 +1,17 @@
 """The rulebook: what a study found, as one JSON file that programs read and `recommend` asks.
 
-The file's shape is ``rulebook.schema.json``, shipped beside this module. ``schema_version`` counts
-changes that a reader could trip over; a reader refuses every version but its own, and says which
-of the two is older. Nothing heavy is imported here: `Rulebook.read(path).recommend(...)` answers
-in a fraction of a second.
+The file's shape is ``rulebook.schema.json``, shipped beside this module. Nothing heavy is imported
+here: `Rulebook.read(path).recommend(...)` answers in a fraction of a second.
+
+What ``schema_version`` promises, for readers other than this one too:
+
+- While it stays, every key keeps its name, type, unit and meaning. New may be: keys in the objects
+  that the schema leaves open (``scope``, ``evidence``, ``quality.scorer``, ``quality.human``,
+  ``runner_up``), ids of recommendations, knobs and values in settings, and words in texts.
+- Anything else raises it by one: a key in a closed object, a verdict, a removed or changed key.
+  So a file that a reader accepts holds nothing that the reader would misread.
+- ldmopt reads its own number and the two before it: `UPGRADES` has one function a step. Older
+  files, and newer ones, are refused in words that say which of the two is older.
 """
 
 from __future__ import annotations
@@ -12,7 +20,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +34,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 FILE_NAME = "rulebook.json"
 GB = 1e9
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From a schema version to the next: what makes a file of the one into a file of the other."""
 
 
 class NothingFits(UserError):
@@ -94,7 +105,7 @@ class Rulebook:
         Raises:
             UserError: it is not a rulebook of this version; ``name`` begins the message.
         """
-        _check_version(data, name)
+        data = _current(data, name)
         fault = first_fault(data, schema())
         if fault:
             raise UserError(f"{name} is not a valid rulebook: {fault}")
@@ -254,21 +265,31 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number that JSON knows")
 
 
-def _check_version(data: object, name: str) -> None:
-    """Refuse other schema versions, with different words for older and newer."""
+def _current(data: object, name: str) -> object:
+    """Bring a file of an older schema to this one; refuse it where that cannot be done."""
     version = data.get("schema_version") if isinstance(data, Mapping) else None
-    if not isinstance(version, int) or isinstance(version, bool):
+    if not isinstance(data, Mapping) or not isinstance(version, int) or isinstance(version, bool):
         raise UserError(f"{name} is not a rulebook: it has no whole number as schema_version")
-    if version < SCHEMA_VERSION:
-        raise UserError(
-            f"{name} is an older rulebook (schema {version}, this ldmopt reads {SCHEMA_VERSION}): "
-            "write it again from its run with `ldmopt rulebook RUN`"
-        )
     if version > SCHEMA_VERSION:
         raise UserError(
             f"{name} comes from a newer ldmopt (schema {version}, this one reads "
             f"{SCHEMA_VERSION}): upgrade ldmopt to read it"
         )
+    found = dict(data)
+    while version < SCHEMA_VERSION:
+        if version not in UPGRADES:
+            raise UserError(
+                f"{name} is an older rulebook (schema {data['schema_version']}, this ldmopt reads "
+                f"{min(UPGRADES, default=SCHEMA_VERSION)} and later): write it again from its run "
+                "with `ldmopt rulebook RUN`"
+            )
+        try:
+            found = {**UPGRADES[version](found), "schema_version": version + 1}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{name} is not a valid rulebook of schema {version}: {error!r}"
+                            ) from error
+        version += 1
+    return found
 
 
 def _check_limits(

@@ -100,6 +100,31 @@ def test_older_and_newer_are_told_apart(path, data):
         assert word in refusal(path)
 
 
+def test_two_older_schemas_are_read(path, data, monkeypatch):
+    """As they would be, once there are some: step by step, from the oldest that has one."""
+    from ldmopt import rulebook
+
+    def renamed(found):
+        return {**{key: value for key, value in found.items() if key != "title"},
+                "study": found["title"]}
+
+    monkeypatch.setattr(rulebook, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(rulebook, "UPGRADES", {1: renamed, 2: dict})
+    shape = schema()
+    shape["properties"]["schema_version"]["const"] = 3
+    monkeypatch.setattr(rulebook, "schema", lambda: shape)
+    older = {key: value for key, value in data.items() if key != "study"}
+    path.write_text(json.dumps({**older, "schema_version": 1, "title": "old"}))
+    found = Rulebook.read(path)
+    assert (found.data["study"], found.data["schema_version"]) == ("old", 3)
+    path.write_text(json.dumps({**data, "schema_version": 2}))
+    assert Rulebook.read(path).data["front"] == data["front"]
+    path.write_text(json.dumps({**data, "schema_version": 0}))
+    assert "older rulebook (schema 0, this ldmopt reads 1 and later)" in refusal(path)
+    path.write_text(json.dumps({**older, "schema_version": 1}))
+    assert "not a valid rulebook of schema 1: KeyError('title')" in refusal(path)
+
+
 def test_faults_name_the_place(path, data):
     def with_change(change):
         broken = copy.deepcopy(data)
@@ -222,6 +247,23 @@ def test_find(data):
     assert rulebook.find("balanced").id == "balanced"
     with pytest.raises(UserError, match="did you mean 'balanced'"):
         rulebook.find("balance")
+
+
+def test_the_command_answers_without_the_heavy_libraries(path):
+    code = (
+        "import sys; from ldmopt.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as ended: code = ended.code\n"
+        "else: code = 0\n"
+        "heavy = {'torch', 'diffusers', 'scipy', 'sklearn', 'matplotlib', 'optuna', 'sqlalchemy'}\n"
+        "sys.exit(f'imported {heavy & set(sys.modules)}' if heavy & set(sys.modules) else code)"
+    )
+    command = [sys.executable, "-c", code, "recommend", str(path)]
+    for limits, ends in (([], 0), (["--json"], 0), (["--max-memory-gb", "1e-9"], 1)):
+        done = subprocess.run([*command, *limits], capture_output=True, text=True)
+        assert done.returncode == ends, done.stderr
+    assert done.stdout == "" and done.stderr.count("\n") == 1
+    assert "the smallest that exists needs" in done.stderr
 
 
 def test_an_answer_takes_a_quarter_of_a_second(path):

@@ -9,11 +9,13 @@ import typer
 
 from ldmopt.cli.shared import Device, Json, app, print_json
 
+Book = Annotated[Path, typer.Argument(help="A rulebook.json or a run folder.",
+                                      metavar="RUN|RULEBOOK.json")]
+
 
 @app.command()
 def recommend(
-    where: Annotated[Path, typer.Argument(help="A rulebook.json or a run folder.",
-                                          metavar="RUN|RULEBOOK.json")],
+    rulebook: Book,
     max_seconds: Annotated[float | None, typer.Option(help="Latency at most.")] = None,
     max_memory_gb: Annotated[float | None, typer.Option(help="Memory at most, 10^9 B.")] = None,
     min_win_rate: Annotated[
@@ -25,9 +27,8 @@ def recommend(
     from ldmopt.exports._words import judged_columns
     from ldmopt.rulebook import Rulebook
 
-    path = where / "rulebook.json" if where.is_dir() else where
     limit = None if max_memory_gb is None else round(max_memory_gb * 1e9)
-    found = Rulebook.read(path).recommend(
+    found = Rulebook.read(rulebook).recommend(
         max_seconds=max_seconds, max_memory_bytes=limit, min_win_rate=min_win_rate
     )
     if as_json:
@@ -68,7 +69,7 @@ def generate(
 
 @app.command()
 def validate(
-    rulebook: Annotated[Path, typer.Argument(help="A rulebook.json.", metavar="RULEBOOK.json")],
+    rulebook: Book,
 ) -> None:
     """Check a rulebook against the schema."""
     from ldmopt.rulebook import Rulebook
@@ -79,8 +80,7 @@ def validate(
 
 @app.command()
 def export(
-    rulebook: Annotated[Path, typer.Argument(help="A rulebook.json or a run folder.",
-                                             metavar="RUN|RULEBOOK.json")],
+    rulebook: Book,
     to: Annotated[str, typer.Option(help="diffusers, a1111, comfyui or invokeai.")],
     id: Annotated[str, typer.Option(help="Which recommendation.")] = "balanced",
     prompt: Annotated[str | None, typer.Option(help="What to paint.")] = None,
