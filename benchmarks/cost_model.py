@@ -1,32 +1,59 @@
-"""How well the cost model predicts what it has not read, on timings that others published.
+"""How well the cost model predicts what it has not read: on a recorded table, on published timings.
 
-For each GPU of a table a share of its cells is read, chosen one after the other by what they say
-most about the rest; the others are predicted. What is printed is the median and the 90 % quantile
-of the relative error, and how many of the predictions' 95 % intervals hold. Cells that ran out of
-memory are left out. The tables are those of lambda-diffusers (seconds and memory over precision,
-xformers, batch), as CSV; nothing of ldmopt depends on them. Memory is held against batches up to
-16 only: from 32 on the published peaks fall below those of smaller batches on every GPU, so
-something else was changed there.
+``--recorded``: a study's own probe (`ldmopt.study.probing`) runs on a replay of the recorded table,
+which books what each reading would have taken: its calls, loading left out as everywhere. After
+each reading all cells of the grid are predicted, picture settings x ways of running, and held
+against the table. A share of the grid is what was spent over the device seconds of all its cells,
+32 pictures each; the stricter one is over those of the picture settings run as the default is.
+``--again`` is a journal of the same cells recorded once more: what the table itself is worth.
 
-    python benchmarks/cost_model.py --published FOLDER [--json FILE]
+``--published``: for each GPU of a table a share of its cells is read, chosen one after the other
+by what they say most about the rest; the others are predicted. What is printed is the median and
+the 90 % quantile of the relative error, and how many of the predictions' 95 % intervals hold.
+Cells that ran out of memory are left out. The tables are those of lambda-diffusers (seconds and
+memory over precision, xformers, batch), as CSV; nothing of ldmopt depends on them. Memory is held
+against batches up to 16 only: from 32 on the published peaks fall below those of smaller batches
+on every GPU, so something else was changed there.
+
+    python benchmarks/cost_model.py --recorded benchmarks/tables/miniature
+    python benchmarks/cost_model.py --published ../shared/tables [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
+import math
+import tempfile
+import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from record_costs import EXECUTION, known
+from record_quality import GRID
+from search_table import canonical as acting
 
-from ldmopt.search.surface import JUMPY, USUAL, Cell, Surface
+from ldmopt import machine
+from ldmopt.contracts import Cost, Setting
+from ldmopt.hosts.replay import ReplayHost
+from ldmopt.knob import Context, Space, build_space
+from ldmopt.model import describe
+from ldmopt.recording import Recording
+from ldmopt.search.cost import CostModel
+from ldmopt.search.pricing import Pricing
+from ldmopt.search.surface import JUMPY, USUAL, Cell, Form, Surface
+from ldmopt.study.bench import Bench
+from ldmopt.study.folder import RunFolder
+from ldmopt.study.probing import CALLS, MOST, TOLERANCE, Probe, counter
 
 NATIVE = 512 * 512
-GROWTH = {"picture": 1.0, "memory": 1.0}
+FORMS = {"picture": Form({"picture": 1.0}, {}, USUAL), "memory": Form({"memory": 1.0}, {}, JUMPY)}
 LARGEST_BATCH = 16
 SHARES = (0.2, 0.35, 0.5)
 
@@ -57,19 +84,14 @@ def memory_cells(
             for cell, seconds, peak in table if cell.batch <= LARGEST_BATCH]
 
 
-def usual(cells: Sequence[Cell]) -> Mapping[str, float]:
-    """Return what the model takes for usual of these cells."""
-    return JUMPY if cells[0].quantity == "memory" else USUAL
-
-
 def chosen(cells: Sequence[Cell], values: Sequence[float], count: int) -> list[int]:
     """Return which cells to read: the first, then each time the one that says most."""
     order = [0]
     while len(order) < count:
         surface = Surface.fit([cells[i] for i in order], [values[i] for i in order],
-                              [0.01] * len(order), GROWTH, usual(cells))
+                              [0.01] * len(order), FORMS[cells[0].quantity])
         left = [i for i in range(len(cells)) if i not in order]
-        gains = surface.gains([cells[i] for i in left], [cells[i] for i in left])
+        gains = surface.gains([[cells[i]] for i in left], [cells[i] for i in left])
         order.append(left[int(np.argmax(gains))])
     return order
 
@@ -79,7 +101,7 @@ def errors(cells: Sequence[Cell], values: Sequence[float], read: Sequence[int]) 
 ]:
     """Return relative errors of the cells that were not read, and their standard scores."""
     surface = Surface.fit([cells[i] for i in read], [values[i] for i in read],
-                          [0.01] * len(read), GROWTH, usual(cells))
+                          [0.01] * len(read), FORMS[cells[0].quantity])
     left = [i for i in range(len(cells)) if i not in read]
     mean, covariance = surface.predict([cells[i] for i in left])
     truth = np.log([values[i] for i in left])
@@ -112,17 +134,121 @@ def measure(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def replayed(folder: Path, tolerance: float, most: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for each reading of a probe that runs on a recorded table."""
+    recording = Recording.read(folder)
+    space = build_space({}, {**EXECUTION, **GRID},
+                        Context(describe("miniature"), "cpu", machine.packages()))
+    pictures = [dict(zip(GRID, values, strict=True))
+                for values in itertools.product(*GRID.values())]
+    ways = distinct(space)
+    seconds, memory = cells(recording, pictures, ways)
+    made = len(recording.blocks)
+    plain = ways.index({name: space.default[name] for name in ways[0]})
+    whole, strict = made * seconds.sum(), made * seconds[:, plain].sum()
+    with tempfile.TemporaryDirectory() as path:
+        host, journal = ReplayHost(recording), RunFolder(path)
+        journal.create()
+        session = SimpleNamespace(
+            space=space, bench=Bench(host, journal, space), blocks=recording.blocks,
+            tell=lambda **_: None, note=print)
+        session.bench.time(space.default, recording.blocks[0], CALLS)
+        session.bench.memory(space.default)
+        probe = Probe(session, whole, tolerance, most)
+        for kind, truth in (("seconds", seconds), ("memory", memory)):
+            for number, model in enumerate(getattr(probe, kind)()):
+                yield {"kind": kind, "readings": number, "spent": session.bench.spent_seconds,
+                       "share": session.bench.spent_seconds / whole,
+                       "strict_share": session.bench.spent_seconds / strict,
+                       **held(model, session, kind, pictures, ways, truth)}
+
+
+def distinct(space: Space) -> list[dict[str, Any]]:
+    """Return each way of running once, among those that can be had."""
+    found: dict[Setting, dict[str, Any]] = {}
+    for values in itertools.product(*EXECUTION.values()):
+        way = dict(zip(EXECUTION, values, strict=True))
+        setting = space.canonical(way)
+        if not space.refusal(setting):
+            found.setdefault(setting, way)
+    return list(found.values())
+
+
+def cells(
+    recording: Recording, pictures: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the table's device seconds and bytes of every cell, `(m, e)`."""
+    costs = [[recording.cost({**picture, **acting(way)}) for way in ways] for picture in pictures]
+    return (np.array([[cost.seconds for cost in row] for row in costs]),
+            np.array([[cost.peak_memory_bytes for cost in row] for row in costs], float))
+
+
+def held(
+    model: CostModel, session: Any, kind: str, pictures: Sequence[dict[str, Any]],
+    ways: Sequence[dict[str, Any]], truth: np.ndarray,
+) -> dict[str, float]:
+    """Hold the predictions of all cells against the table."""
+    began = time.perf_counter()
+    pricing = Pricing(model, session.space, counter(session), len(session.blocks))
+    found = pricing.predict(pictures, ways)
+    value = found.seconds if kind == "seconds" else found.memory
+    spread = found.seconds_deviation if kind == "seconds" else found.memory_deviation
+    surface = model.seconds_surface if kind == "seconds" else model.memory_surface
+    noise = math.hypot(surface.parts["noise"], surface.parts["weather"])
+    error = np.abs(value / truth - 1.0)
+    return {"median_error": float(np.median(error)), "error_90": float(np.quantile(error, 0.9)),
+            "held_by_95": float((np.abs(np.log(truth / value)) < 1.96 * np.hypot(
+                spread, noise)).mean()),
+            "seconds_of_predicting": time.perf_counter() - began}
+
+
+def noise(journals: Sequence[Path]) -> str:
+    """Say how far two recordings of the same cells lie apart."""
+    first, second = map(known, journals)
+    both = [(Cost.from_dict(line["cost"]), Cost.from_dict(second[setting]["cost"]))
+            for setting, line in first.items()
+            if setting in second and "cost" in line and "cost" in second[setting]]
+    apart = np.abs(np.log([one.seconds / other.seconds for one, other in both]))
+    return (f"{len(both)} cells recorded twice: seconds differ by {np.median(apart):.1%} in the "
+            f"median, 90 % by less than {np.quantile(apart, 0.9):.1%}")
+
+
+def show_replayed(rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows of a replayed probe: each doubling of the readings, and the last."""
+    for row, after in zip(rows, [*rows[1:], None], strict=True):
+        number, last = row["readings"], after is None or after["kind"] != row["kind"]
+        if last or number & (number - 1) == 0:
+            print(f"{row['kind']:8} {number:3d} readings, {row['spent']:7.2f} s spent, "
+                  f"{row['share']:.4%} of the grid ({row['strict_share']:.3%} of its pictures "
+                  f"once): median error {row['median_error']:.1%}, 90 % below "
+                  f"{row['error_90']:.1%}, 95 % intervals hold {row['held_by_95']:.0%}")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--published", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--published", type=Path, help="folder of the published tables")
+    parser.add_argument("--recorded", type=Path, help="folder of a recorded table")
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE,
+                        help="mean deviation at which the probe ends")
+    parser.add_argument("--most", type=int, default=MOST, help="readings of a kind at the most")
+    parser.add_argument("--again", type=Path, nargs=2, metavar="JOURNAL",
+                        help="two journals of record_costs.py of the same cells")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
-    rows = measure(options.published)
+    rows: list[dict[str, Any]] = []
+    if options.again:
+        print(noise(options.again))
+    if options.recorded:
+        rows += replayed(options.recorded, options.tolerance, options.most)
+        show_replayed(rows)
+    if options.published:
+        rows += measure(options.published)
     for row in rows:
-        print(f"{row['quantity']:8} {row['read']:3d} of {row['cells']} cells read: median error "
-              f"{row['median_error']:.1%}, 90 % below {row['error_90']:.1%}, 95 % intervals hold "
-              f"{row['held_by_95']:.0%}")
+        if "quantity" in row:
+            print(f"{row['quantity']:8} {row['read']:3d} of {row['cells']} cells read: median "
+                  f"error {row['median_error']:.1%}, 90 % below {row['error_90']:.1%}, 95 % "
+                  f"intervals hold {row['held_by_95']:.0%}")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -11,26 +11,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from ldmopt.contracts import Block, Cost, Host, Setting
 from ldmopt.errors import GenerationError, UserError
-from ldmopt.knob import Number, Space, build_plan, examples
+from ldmopt.knob import Number, Space, examples
 from ldmopt.knobs.canvas import parse_size
-from ldmopt.search import suggest
+from ldmopt.search.demand import Counter, pixels_of
 
 SHORT_STEPS, LONG_STEPS = 2, 6
 PROBE_CALLS = 2
 """Calls of the pipeline in each of the two runs."""
-
-SAMPLES = 200
-"""Settings drawn evenly from the space, whose mean stands for a proposal of the search."""
-
 
 @dataclass(frozen=True)
 class CostForm:
@@ -78,65 +70,6 @@ class CostForm:
         return self.fixed_seconds + self.decode_seconds * area + denoise
 
 
-class Counter:
-    """Counts what a setting calls, from the sampler's own timesteps: no table (GOTCHAS 4)."""
-
-    def __init__(self, space: Space, guides: bool) -> None:
-        """Remember the space.
-
-        Args:
-            space: of the study.
-            guides: whether guidance doubles this model's network calls at all.
-        """
-        self._space = space
-        self._guides = guides
-        self._known: dict[str, int] = {}
-
-    @cached_property
-    def _scheduler(self) -> Any:
-        """The model's own scheduler, or None for a model without one."""
-        model = self._space.context.model
-        if not (Path(model.folder) / "scheduler").is_dir() or not model.folder:
-            return None
-        import diffusers
-
-        kind = getattr(diffusers, model.scheduler)
-        return kind.from_pretrained(Path(model.folder) / "scheduler")
-
-    def evaluations(self, setting: Setting) -> int:
-        """Return how often the network is called for a picture."""
-        knobs = {name: item for name, item in self._space.knobs.items()
-                 if "scheduler" in item.touches}
-        steps = int(setting["steps"])
-        key = setting.only({*knobs, "steps"}).json()
-        if key not in self._known:
-            self._known[key] = steps if self._scheduler is None else self._timesteps(
-                build_plan(setting.only(set(knobs)), knobs).edits, steps)
-        return self._known[key]
-
-    def _timesteps(self, edits: Sequence[Any], steps: int) -> int:
-        pipeline = SimpleNamespace(scheduler=self._scheduler)
-        with ExitStack() as stack:
-            try:
-                for edit in edits:
-                    stack.enter_context(edit(pipeline))
-                pipeline.scheduler.set_timesteps(steps)
-            except (TypeError, ValueError, RuntimeError):
-                # A sampler that wants more than a number of steps calls the network once a step.
-                return steps
-            return len(pipeline.scheduler.timesteps)
-
-    def guided(self, setting: Setting) -> bool:
-        """Tell whether the setting's network calls are guided."""
-        return self._guides and float(setting["guidance"]) > 1
-
-
-def pixels_of(setting: Mapping[str, Any]) -> int:
-    """Return the area of a setting's picture."""
-    width, height = parse_size(str(setting["size"]))
-    return width * height
-
-
 def probe(host: Host, space: Space) -> tuple[CostForm, Counter, float]:
     """Run the default at two numbers of steps.
 
@@ -166,18 +99,6 @@ def predicted_seconds(form: CostForm, counter: Counter, setting: Setting) -> flo
     """Return a setting's device seconds a picture, as predicted."""
     return form.seconds(pixels_of(setting), counter.evaluations(setting),
                         counter.guided(setting), int(setting["steps"]))
-
-
-def samples(space: Space, seed: int = 0) -> list[Setting]:
-    """Draw settings evenly from the space; those that are refused are left out."""
-    if not space.searched:
-        return [space.default]
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
-    drawn = [space.canonical(suggest(study.ask(), space)) for _ in range(SAMPLES)]
-    return [setting for setting in drawn if not space.refusal(setting)] or [space.default]
 
 
 @dataclass(frozen=True)

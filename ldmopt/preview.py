@@ -12,6 +12,8 @@ from typing import Any
 
 from ldmopt import forecast
 from ldmopt.knob import Choice, Fitting, Number, Space, refused
+from ldmopt.search import samples
+from ldmopt.search.demand import Counter
 from ldmopt.study import equivalence
 from ldmopt.study.scoring import check_scorers
 from ldmopt.study.session import early_space, open_host
@@ -123,7 +125,7 @@ def _forecast(spec: StudySpec, pictures: Mapping[str, int]) -> dict[str, Any]:
         before = host.busy_seconds
         line, kind = forecast.memory_line(host, space)
         memory_seconds = (host.busy_seconds - before) / 2
-    drawn = forecast.samples(space)
+    drawn = samples(space)
     typical = statistics.mean(forecast.predicted_seconds(form, counter, one) for one in drawn)
     cells = len({(space.memory(one), one["size"], counter.guided(one)) for one in drawn})
     cap = spec.caps.memory_gb
@@ -181,7 +183,7 @@ def _search_seconds(
 
 
 def _too_slow(
-    spec: StudySpec, drawn: list[Any], form: forecast.CostForm, counter: forecast.Counter
+    spec: StudySpec, drawn: list[Any], form: forecast.CostForm, counter: Counter
 ) -> float | None:
     """Return the share of the space that is predicted to be slower than the cap, if there is one.
 

@@ -5,7 +5,8 @@
   nothing is known; on `encoding`, `kernel`, `process`, `likelihood`, `hypervolume`, `feasible`,
   and where there are prices, `prices`, `pool` and `known`;
 - `racing`: which setting gets more prompts;
-- `cost`, `surface`: seconds and peak memory of any setting from a few readings.
+- `demand`: what a setting asks of the machine; `cost`, `surface`: seconds and peak memory of any
+  setting from a few readings; `pricing`: those of a whole space at once.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ldmopt import registry
-from ldmopt.contracts import Value
+from ldmopt.contracts import Setting, Value
 from ldmopt.knob import Choice, Domain, Number, Size, Space
 
 if TYPE_CHECKING:
     import optuna
+
+SAMPLES = 200
+"""Settings drawn evenly from a space, which stand for it."""
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -73,3 +77,15 @@ def asking_order(space: Space) -> list[str]:
     """Return the searched knobs, those that others depend on first."""
     depended = {name for item in space.knobs.values() for name in item.when}
     return sorted(space.searched, key=lambda name: name not in depended)
+
+
+def samples(space: Space, seed: int = 0) -> list[Setting]:
+    """Draw settings evenly from the space; those that are refused are left out."""
+    if not space.searched:
+        return [space.default]
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+    drawn = [space.canonical(suggest(study.ask(), space)) for _ in range(SAMPLES)]
+    return [setting for setting in drawn if not space.refusal(setting)] or [space.default]

@@ -6,6 +6,7 @@ belongs to the whole setting; peak memory belongs to (how it runs, size, guided 
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ class Bench:
 
     Attributes:
         spent_seconds: device seconds so far, those of earlier sessions included.
+        failures: settings that failed, with the kind of their last failure.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Bench:
         self._own: dict[tuple[str, Block], _Made] = {}
         self._repeats: dict[tuple[str, Block], list[Cost]] = defaultdict(list)
         self._memory: dict[str, Cost] = {}
+        self.failures: dict[Setting, str] = {}
         self.spent_seconds = 0.0
         self._seen_seconds = host.busy_seconds
         for line in folder.read_journal():
@@ -79,6 +82,8 @@ class Bench:
         self.spent_seconds += line.get("busy_seconds", 0.0)
         if "memory" in line:
             self._memory[line["memory"]] = Cost.from_dict(line["cost"])
+        elif "failed" in line:
+            self.failures[Setting(line["setting"])] = line["failed"]
         elif "cost" in line:
             setting, block = Setting(line["setting"]), Block(line["prompt"], line["seed"])
             cost, key = Cost.from_dict(line["cost"]), (setting.json(), block)
@@ -138,6 +143,29 @@ class Bench:
                 "cost": cost.to_dict(),
             })
             self._on_picture()
+
+    def time(self, setting: Setting, block: Block, calls: int) -> None:
+        """Make one block's picture in so many calls of the setting for what they cost alone.
+
+        Raises:
+            GenerationError: the setting gives no usable picture.
+        """
+        self._time_again(setting, [block] * calls * int(setting.get("batch", 1)))
+
+    def readings(self) -> dict[Setting, list[Cost]]:
+        """Return the cost of every call that was made so far, by setting."""
+        found: dict[Setting, list[Cost]] = defaultdict(list)
+        for (setting, _), made in self._own.items():
+            if made.place == 0:
+                found[Setting(json.loads(setting))].append(made.cost)
+        for (setting, _), costs in self._repeats.items():
+            found[Setting(json.loads(setting))] += costs
+        return found
+
+    def memories(self) -> list[tuple[Setting, int]]:
+        """Return what memory was read of: what decides it, ``size`` and ``guided``; and bytes."""
+        return [(Setting(json.loads(cell)), cost.peak_memory_bytes)
+                for cell, cost in self._memory.items() if cost.peak_memory_bytes]
 
     def _time_again(self, setting: Setting, blocks: Sequence[Block]) -> None:
         """Make pictures that are there already, for what they cost alone."""

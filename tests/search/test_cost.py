@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ldmopt.contracts import Calls, Cost
-from ldmopt.search.cost import CostModel, Demand, parts
+from ldmopt.search.cost import CostModel, parts
+from ldmopt.search.demand import Demand
 
 KNOBS = {
     "precision": ("fp32", "fp16"), "attention": ("sdpa", "eager", "sliced"),
@@ -95,27 +96,23 @@ def test_a_few_short_runs_price_every_setting(seed):
 
 
 def test_chosen_probes_bring_the_error_down_faster_than_drawn_ones():
-    """Readings of whole executions, chosen by what they say, against random ones."""
-    targets = every()[::3]
+    """Readings of whole executions, chosen by what they say, against random ones, for 3 seconds."""
+    targets = every()[::9]
     errors = {"chosen": [], "drawn": []}
-    for seed in range(2):
-        for way in errors:
-            machine = Machine(10 + seed)
-            rng = np.random.default_rng(seed)
-            candidates = [item for item in every(steps=2)
-                          if item.sampler == "ddim" and item.batch == 1]
-            readings = [(item, machine.cost(item)) for item in few()[:3]]
-            for _ in range(7):
-                model = CostModel.learn(readings)
-                if way == "chosen":
-                    place = model.next_probe(candidates, targets)
-                else:
-                    place = int(rng.integers(len(candidates)))
-                readings.append((candidates[place], machine.cost(candidates.pop(place))))
+    for seed, way in itertools.product(range(2), errors):
+        machine, rng = Machine(10 + seed), np.random.default_rng(seed)
+        candidates = [item for item in every(steps=2) if item.sampler == "ddim" and item.batch == 1]
+        readings, spent = [(item, machine.cost(item)) for item in few()[:3]], 0.0
+        model = CostModel.learn(readings)
+        while spent < 3.0:
+            place = (model.next_probe(candidates, targets) if way == "chosen"
+                     else int(rng.integers(len(candidates))))
+            readings.append((candidates[place], machine.cost(candidates.pop(place))))
+            spent += readings[-1][1].seconds
             model = CostModel.learn(readings)
-            truth = [machine.cost(item, noise=0.0).seconds for item in targets]
-            errors[way].append(np.mean([abs(np.log(model.seconds(item).value / t))
-                                        for item, t in zip(targets, truth, strict=True)]))
+        truth = [machine.cost(item, noise=0.0).seconds for item in targets]
+        errors[way].append(np.mean([abs(np.log(model.seconds(item).value / t))
+                                    for item, t in zip(targets, truth, strict=True)]))
     assert np.mean(errors["chosen"]) < np.mean(errors["drawn"])
 
 
