@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ldmopt.contracts import Block, Cost, Picture, Preference, Quality, Score, Setting
     from ldmopt.errors import GenerationError, LdmoptError, UserError
     from ldmopt.exports.exporting import export, formats
+    from ldmopt.intake.importing import Intake, import_folder, import_table
     from ldmopt.knob import Context, Knob, Space, Stage, build_space
     from ldmopt.labeling.serve import label
     from ldmopt.linting import lint
@@ -37,17 +38,19 @@ _HOMES = {
     "StudySpec": "study.spec", "UserError": "errors", "build_space": "knob",
     "distill": "study.output:distill_run", "doctor": "checkup", "export": "exports.exporting",
     "fit": "study.fitting:fit_run", "formats": "exports.exporting",
-    "generate": "apply", "label": "labeling.serve", "labels_export": "study.labelled",
+    "generate": "apply", "import_folder": "intake.importing",
+    "import_table": "intake.importing", "Intake": "intake.importing",
+    "label": "labeling.serve", "labels_export": "study.labelled",
     "labels_import": "study.labelled", "lint": "linting", "plan": "preview",
     "read_setting": "apply", "read_spec": "study.spec", "rescore": "study.taste",
     "run": "study.stages", "write_picture": "apply",
 }
 
 __all__ = [
-    "Block", "Context", "Cost", "GenerationError", "Knob", "LdmoptError", "Picture",
+    "Block", "Context", "Cost", "GenerationError", "Intake", "Knob", "LdmoptError", "Picture",
     "Preference", "Quality", "Recommendation", "Rulebook", "Score", "Setting", "Space", "Stage",
     "StudySpec", "UserError", "build_space", "distill", "doctor", "export",
-    "fit", "formats", "generate",
+    "fit", "formats", "generate", "import_folder", "import_table",
     "label", "labels_export", "labels_import", "lint", "plan", "read_setting", "read_spec",
     "rescore", "run", "write_picture",
 ]

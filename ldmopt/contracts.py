@@ -203,7 +203,8 @@ class Cost:
             in no other figure. None where none was needed.
         foreign_processes: other processes seen on the GPU, whose work is in these figures too;
             None where it cannot be told.
-        repeats: calls that the seconds are a median of.
+        repeats: calls that the seconds are a median of; 0 where an imported table has none: then
+            ``seconds`` is no figure (0 here, null in files).
         seconds_low: lower end of the median's 95 % interval; None for a single call.
         seconds_high: upper end of it.
     """
@@ -232,13 +233,21 @@ class Cost:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return asdict(self)
+        unknown = {} if self.timed else {"seconds": None, "latency_seconds": None}
+        return {**asdict(self), **unknown}
+
+    @property
+    def timed(self) -> bool:
+        """Whether any call was timed."""
+        return self.repeats > 0
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Cost:
         """Read what `to_dict` wrote; unknown keys of later versions are left out."""
         known = {item.name for item in fields(cls)}
         values = {key: value for key, value in data.items() if key in known}
+        if values.get("repeats") == 0:
+            values |= {"seconds": 0.0, "latency_seconds": 0.0}
         calls = values.get("calls_by_kind") or {}
         values["calls_by_kind"] = {kind: Calls(**call) for kind, call in calls.items()}
         return cls(**values)
@@ -370,6 +379,11 @@ class Trial:
     aligned: Aligned | None = None
     cross_fitted: tuple[BlockWin, ...] = ()
 
+    @property
+    def shown(self) -> dict[Block, str]:
+        """The digest of each block's picture; empty where there are no files."""
+        return _shown(self.quality, self.pictures)
+
 
 @dataclass(frozen=True)
 class Confirmation:
@@ -395,6 +409,16 @@ class Confirmation:
     aligned: Aligned | None = None
     cross_fitted: tuple[BlockWin, ...] = ()
 
+    @property
+    def shown(self) -> dict[Block, str]:
+        """The digest of each block's picture; empty where there are no files."""
+        return _shown(self.quality, self.pictures)
+
+
+def _shown(quality: Quality | None, pictures: Sequence[str]) -> dict[Block, str]:
+    rows = quality.blocks if quality is not None else ()
+    return dict(zip((Block(row.prompt, row.seed) for row in rows), pictures, strict=False))
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -410,6 +434,8 @@ class Evidence:
         scope: the ``scope`` block of rulebook.json.
         answers: what raters said of settings' pictures against the default's, by setting.
         least_alignment: the share of the default's alignment that a setting must keep, or None.
+        imported: somebody else's table: settings were chosen and judged on the same prompts, since
+            there are no others, and what they cost was not measured here.
     """
 
     study: str
@@ -421,6 +447,7 @@ class Evidence:
     scope: Mapping[str, Any]
     answers: Mapping[Setting, tuple[Answer, ...]] = field(default_factory=dict)
     least_alignment: float | None = None
+    imported: bool = False
 
 
 @dataclass

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,8 +23,12 @@ from ldmopt.exports.taste_report import figure_text, judge_name
 from ldmopt.labels import Imported
 from ldmopt.study.session import Report, State
 
+if TYPE_CHECKING:
+    from ldmopt.intake.importing import Intake
+
 FRONT_ROWS = 8
 RATER_ROWS = 12
+SKIPPED_ROWS = 10
 
 
 @contextmanager
@@ -69,6 +73,26 @@ def imported_lines(done: Imported) -> list[str]:
             " which belong together"
         )
     return lines
+
+
+def intake_lines(done: Intake) -> Iterator[str]:
+    """Yield what an import did, for people."""
+    new = "nothing new" if not done.added else f"{done.added} new"
+    failed = f", {done.failed} of them failed" if done.failed else ""
+    yield (f"{done.run}: {done.observations} observations ({new}) of {done.settings} settings"
+           f"{failed}")
+    if done.pictures:
+        labels = f"; {done.labels} ratings of them are labels" if done.labels else ""
+        yield f"pictures: {done.pictures}{labels}"
+    yield f"default: {words(done.default)} ({done.why_default})"
+    yield f"judged by: {done.judged_by}"
+    for line in done.notes:
+        yield f"note: {line}"
+    for file, reason in done.skipped[:SKIPPED_ROWS]:
+        yield f"skipped: {file}: {reason}"
+    if len(done.skipped) > SKIPPED_ROWS:
+        yield f"skipped: and {len(done.skipped) - SKIPPED_ROWS} more (--json lists all)"
+    yield ""
 
 
 class _Notes:
@@ -183,7 +207,7 @@ def recommendations_table(data: Mapping[str, Any]) -> Table:
         table.add_row(
             "\n".join(item["id"] for item in items),
             *(escape(text(quality)) for text in judged.values()),
-            f"{cost['seconds']:.3f}",
+            "-" if cost["seconds"] is None else f"{cost['seconds']:.3f}",
             megabytes(cost["peak_memory_bytes"]),
             words(changed) or "the default",
         )

@@ -19,7 +19,7 @@ RANKS = [
     ["hosts", "search"],
     ["child"],
     ["study"],
-    ["labeling"],
+    ["labeling", "intake"],
     ["forecast", "installed"],
     ["apply", "checkup", "preview", "display", "shapes", "testing", "rules",
      "linting", "catalogue"],

@@ -9,11 +9,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ldmopt.cli import rulebooks
+from ldmopt.cli import intake, rulebooks
 from ldmopt.cli.shared import Device, Folder, Json, Run, app, console, print_json
 from ldmopt.errors import UserError
 
-__all__ = ["app", "main", "rulebooks"]
+__all__ = ["app", "intake", "main", "rulebooks"]
 
 labels = typer.Typer(no_args_is_help=True, help="Bring human labels in and out.")
 app.add_typer(labels, name="labels")

@@ -39,10 +39,12 @@ def recommend(
     typer.echo(" ".join(f"{name}={value}" for name, value in found.data["setting"].items()))
     judged = [f"{name} {said}" for name, text in judged_columns([found.data]).items()
               if (said := text(quality))]
-    typer.echo(
-        f"{', '.join(judged)}, {cost['latency_seconds']:.3f} s"
-        + (f", {memory / 1e6:.0f} MB" if memory is not None else "")
-    )
+    seconds = cost["latency_seconds"]
+    if seconds is not None:
+        judged.append(f"{seconds:.3f} s")
+    if memory is not None:
+        judged.append(f"{memory / 1e6:.0f} MB")
+    typer.echo(", ".join(judged))
 
 
 @app.command()

@@ -67,7 +67,8 @@ def distill(
             ladder.to_dict(choice, evidence, len(rows), confidence)
             for choice in ladder.choices(fit)
         ],
-        "front": [ladder.point_to_dict(row) for row in ladder.front_of(fit)],
+        "front": [ladder.point_to_dict(row, evidence.imported)
+                  for row in ladder.front_of(fit)],
         **_rules(evidence, effects.Rules(confidence, margin, (1.0 - confidence) / 2.0)),
     })  # fmt: skip
 
@@ -96,7 +97,7 @@ def _default(evidence: Evidence) -> dict[str, Any]:
     return {
         "setting": dict(evidence.default),
         "cost": ladder.cost_to_dict(
-            found.cost, found.seconds_low, found.seconds_high, evidence.default
+            found.cost, found.seconds_low, found.seconds_high, evidence.default, evidence.imported
         ),
         "picture": found.pictures[0] if found.pictures else None,
     }
@@ -108,7 +109,8 @@ def _rules(evidence: Evidence, rules: effects.Rules) -> dict[str, Any]:
     labels = int(evidence.scope.get("human_labels", 0))
     judged_by = {"judged_by": "the regressor alone", "human_labels": labels}
     if labels:
-        judged_by["judged_by"] = "the regressor, which learned from human labels too"
+        judged_by["judged_by"] = evidence.scope.get(
+            "judged_by", "the regressor, which learned from human labels too")
     return {
         "effects": effects.effects(all_contrasts(measured), rules, judged_by),
         "plateaus": plateaus.plateaus(measured, rules),

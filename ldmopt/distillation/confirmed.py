@@ -29,6 +29,7 @@ class Confirmed:
         not_worse: the interval excludes losing to the default by the margin or more.
         better: shown to win against the default, after Holm's correction over all confirmed.
         p_not_worse: p value of "worse by the margin or more", Holm-corrected.
+        won: may be called best: its interval lies above 0.5.
         human: what people said of it, as rulebook.json has it, or None.
         against: why it may not be recommended; empty where it may.
     """
@@ -38,6 +39,7 @@ class Confirmed:
     not_worse: bool
     better: bool
     p_not_worse: float
+    won: bool
     human: dict[str, Any] | None = None
     against: str = ""
 
@@ -55,7 +57,9 @@ class Confirmed:
 def confirmed(evidence: Evidence, margin: float, confidence: float) -> list[Confirmed]:
     """Return every confirmed setting with its tests, the default first.
 
-    Superiority and non-inferiority are each tested one-sided at (1 - confidence) / 2.
+    Superiority and non-inferiority are each tested one-sided at (1 - confidence) / 2. Settings of
+    an imported table were not chosen before they were judged, so what is claimed of one of them
+    has to hold after Holm's correction over all.
     """
     rows = sorted(evidence.confirmations.values(), key=lambda c: c.setting != evidence.default)
     alpha = (1.0 - confidence) / 2.0
@@ -70,15 +74,19 @@ def confirmed(evidence: Evidence, margin: float, confidence: float) -> list[Conf
     found = []
     for i, row in enumerate(rows):
         is_default = row.setting == evidence.default
+        shown = better_p.get(i, 1.0) <= alpha
         not_worse_here = is_default or row.quality.low > 0.5 - margin
+        if evidence.imported and not is_default:
+            not_worse_here = not_worse_here and worse_p[i] <= alpha
         human = None if is_default else human_of(evidence, row, confidence)
         against = "" if is_default else _against(evidence, row, human, not_worse_here)
         found.append(Confirmed(
             row,
             Point.of(row.cost, row.quality.win_rate),
             not_worse_here,
-            better_p.get(i, 1.0) <= alpha,
+            shown,
             worse_p.get(i, 0.0),
+            row.quality.low > 0.5 and (shown or not evidence.imported),
             human,
             against,
         ))  # fmt: skip

@@ -48,23 +48,22 @@ def choices(rows: Sequence[Confirmed]) -> list[Choice]:
         rows: the confirmed settings, the default first.
     """
     sound = [row for row in rows if row.not_worse]
-    found = [
-        _best(rows),
-        _pick("balanced", sound, _balance(sound)),
-        _fastest(sound),
-    ]
+    timed = all(row.found.cost.timed for row in rows)
+    found = [_best(rows), _pick("balanced", sound, _balance(sound))]
+    if timed:
+        found.append(_fastest(sound))
     if len({row.point.peak_memory_bytes for row in rows} - {None}) > 1:
         found.append(_smallest(sound))
-    return [*found, *_time_budgets(rows), *_memory_budgets(rows)]
+    return [*found, *(_time_budgets(rows) if timed else ()), *_memory_budgets(rows)]
 
 
 def _best(rows: Sequence[Confirmed]) -> Choice:
-    """The highest win rate whose interval lies above 0.5; none such, the default.
+    """The highest win rate among those that won (see `Confirmed.won`); none such, the default.
 
     Whether that also holds after allowing for all settings compared is in ``shown_better``.
     """
     ranked = sorted(rows, key=lambda row: -row.quality.win_rate)
-    winners = [row for row in ranked if row.quality.low > 0.5] or [rows[0]]
+    winners = [row for row in ranked if row.won] or [rows[0]]
     rest = [row for row in ranked if row is not winners[0]]
     return Choice("best", winners[0], rest[0] if rest else None)
 
@@ -115,14 +114,16 @@ def _memory(row: Confirmed) -> float:
 def _balance(rows: Sequence[Confirmed]) -> Callable[[Confirmed], tuple[float, ...]]:
     """Win rate, log seconds and log memory, each over the range of the rows, weigh the same."""
     wins = [row.quality.win_rate for row in rows]
-    seconds = [math.log(row.point.seconds) for row in rows]
+    times = [row.point.seconds for row in rows]
+    seconds = [math.log(time) for time in times] if all(times) else []
     sizes = [math.log(size) for row in rows if (size := row.point.peak_memory_bytes)]
     whole = len(sizes) == len(rows)
 
     def score(row: Confirmed) -> tuple[float, ...]:
         gain = (row.quality.win_rate - min(wins)) / max(max(wins) - min(wins), REACH_WINS)
-        time_range = max(max(seconds) - min(seconds), math.log(REACH_SECONDS))
-        gain += (max(seconds) - math.log(row.point.seconds)) / time_range
+        if seconds:
+            time_range = max(max(seconds) - min(seconds), math.log(REACH_SECONDS))
+            gain += (max(seconds) - math.log(row.point.seconds)) / time_range
         if whole:
             size_range = max(max(sizes) - min(sizes), math.log(REACH_MEMORY))
             gain += (max(sizes) - math.log(_memory(row))) / size_range
@@ -204,14 +205,14 @@ def to_dict(choice: Choice, evidence: Evidence, count: int, confidence: float) -
             "max_memory_bytes": choice.max_memory_bytes,
             "min_win_rate": None,
         },
-        **point_to_dict(row),
-        "runner_up": _runner_up(choice, confidence),
+        **point_to_dict(row, evidence.imported),
+        "runner_up": _runner_up(choice, confidence, evidence.imported),
         "evidence": {
             "trials": [t.number for t in evidence.trials if t.setting == row.setting],
             "prompts": len(prompt_means(row.quality.blocks)),
             "pictures": len(row.found.pictures),
             "human_labels": int(evidence.scope.get("human_labels", 0)),
-            "held_out": True,
+            "held_out": not evidence.imported,
             "is_default": is_default,
             "settings_confirmed": count,
             "shown_better": row.better,
@@ -221,20 +222,20 @@ def to_dict(choice: Choice, evidence: Evidence, count: int, confidence: float) -
     }
 
 
-def _runner_up(choice: Choice, confidence: float) -> dict[str, Any]:
+def _runner_up(choice: Choice, confidence: float, imported: bool) -> dict[str, Any]:
     """The second choice, and whether the first one can be told from it."""
     other = choice.runner_up
     if other is None:
         return {}
     gap = paired_win_rate(choice.chosen.quality, other.quality, confidence)
     return {
-        **point_to_dict(other),
+        **point_to_dict(other, imported),
         "difference": {"win_rate": gap.estimate, "low": gap.low, "high": gap.high},
         "tie": gap.low <= 0.5 <= gap.high,
     }
 
 
-def point_to_dict(row: Confirmed) -> dict[str, Any]:
+def point_to_dict(row: Confirmed, imported: bool = False) -> dict[str, Any]:
     """Return setting, quality and cost as the front has them."""
     found, quality = row.found, row.quality
     figures = {"win_rate": quality.win_rate, "low": quality.low, "high": quality.high}
@@ -247,7 +248,9 @@ def point_to_dict(row: Confirmed) -> dict[str, Any]:
             "human": row.human,
             **fitting,
         },
-        "cost": cost_to_dict(found.cost, found.seconds_low, found.seconds_high, found.setting),
+        "cost": cost_to_dict(
+            found.cost, found.seconds_low, found.seconds_high, found.setting, imported
+        ),
     }
 
 
@@ -256,15 +259,17 @@ def alignment_to_dict(found: Aligned) -> dict[str, Any]:
     return {"similarity": found.mean, "ratio": found.ratio, "low": found.low, "high": found.high}
 
 
-def cost_to_dict(cost: Cost, low: float, high: float, setting: Setting) -> dict[str, Any]:
+def cost_to_dict(
+    cost: Cost, low: float, high: float, setting: Setting, imported: bool = False
+) -> dict[str, Any]:
     """Return a measured cost as the rulebook has it."""
     return {
-        "seconds": cost.seconds,
-        "low": low,
-        "high": high,
-        "latency_seconds": cost.latency_seconds,
+        "seconds": cost.seconds if cost.timed else None,
+        "low": low if cost.timed else None,
+        "high": high if cost.timed else None,
+        "latency_seconds": cost.latency_seconds if cost.timed else None,
         "batch": int(setting.get("batch", 1)),
         "peak_memory_bytes": cost.peak_memory_bytes,
         "memory_kind": cost.memory_kind,
-        "source": "measured",
+        "source": "imported" if imported else "measured",
     }

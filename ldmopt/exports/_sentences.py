@@ -96,10 +96,18 @@ def reading(data: Mapping[str, Any]) -> Iterator[str]:
         "the same prompt and seed, ties half. 0.50 is as good as the default; in brackets the "
         f"{percent} interval over prompts."
     )
-    yield (
-        "Recommended settings were generated and measured again on prompts and seeds "
-        "that the search never saw. Seconds are device seconds per picture."
-    )
+    if "imported" in data["scope"]:
+        yield (
+            f"All figures are those of the imported `{data['scope']['imported']}`: nothing was "
+            "generated or measured here. Settings are chosen and judged on the same prompts, so a "
+            "chosen one's win rate is somewhat too high; *best* and *not worse* are said only "
+            "after allowing for all settings that were compared (Holm)."
+        )
+    else:
+        yield (
+            "Recommended settings were generated and measured again on prompts and seeds "
+            "that the search never saw. Seconds are device seconds per picture."
+        )
     yield from _reading_judges(data)
     named = {item["id"] for item in data["recommendations"]}
     wishes = [f"**{id}**: {text}" for id, text in WISHES.items() if id in named]
@@ -195,14 +203,15 @@ def scope_rows(data: Mapping[str, Any]) -> dict[str, str]:
     scope = data["scope"]
     held_out = max((r["evidence"]["prompts"] for r in data["recommendations"]), default=0)
     digest = scope["model_digest"][:12]
+    seen = f"{scope['prompts']} prompts x {scope['seeds']} seeds"
     rows = {
         "model": f"{scope['model']}" + (f" (`{digest}`)" if digest else ""),
         "device": scope["device"],
-        "prompts and seeds": f"{scope['prompts']} prompts x {scope['seeds']} seeds in the search, "
-        f"{held_out} other prompts for the recommendations",
+        "prompts and seeds": f"{seen}, none held out" if "imported" in scope else
+        f"{seen} in the search, {held_out} other prompts for the recommendations",
         "pictures": f"{scope['pictures']:,}",
-        "judged by": f"{scope['scorer']}; labels of people that it learned from: "
-        f"{scope['human_labels']}",
+        "judged by": scope["scorer"] if "judged_by" in scope else
+        f"{scope['scorer']}; labels of people that it learned from: {scope['human_labels']}",
         "exam": exam_text(scope),
         "second opinion": second_opinion_text(scope.get("second_opinion")),
         "versions": ", ".join(f"{k} {v}" for k, v in scope["versions"].items()),
@@ -219,7 +228,8 @@ def doubts(data: Mapping[str, Any]) -> Iterator[str]:
     for row in data["scope"].get("left_out", ()):
         change = setting_text(row["setting"], default)
         yield f"Left out though measured: **{safe(change)}**: {safe(row['why'])}."
-    if not data["scope"]["human_labels"] and not _labelled_by_people(data):
+    unlabelled = not data["scope"]["human_labels"] and not _labelled_by_people(data)
+    if unlabelled and "judged_by" not in data["scope"]:
         yield (
             "No human label is behind these figures: they are the regressor's opinion. "
             "`ldmopt labels import RUN RATINGS.csv` brings yours in."
@@ -277,6 +287,19 @@ COMMANDS = (
     'ldmopt generate --rulebook rulebook.json --id balanced --prompt "..." -o picture.png',
 )
 """What makes it all again, and what uses it."""
+
+
+def commands(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """What makes a rulebook again, and what uses it; an imported table's has no model."""
+    if "imported" not in data["scope"]:
+        return COMMANDS
+    return (f"ldmopt import {data['scope']['imported']} --out {data['study']}", COMMANDS[1])
+
+
+def notes(data: Mapping[str, Any]) -> Iterator[str]:
+    """What an imported table does not let anybody conclude, and what was taken for what."""
+    for note in data["scope"].get("notes", ()):
+        yield f"{safe(note[:1].upper() + note[1:])}."
 
 
 def safe(text: str) -> str:

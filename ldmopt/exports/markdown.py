@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ldmopt.exports._sentences import (
-    COMMANDS,
+    commands,
     depending,
     doubts,
     effects_reading,
     equivalent,
     grouped,
     in_short,
+    notes,
     plateau,
     reading,
     safe,
@@ -43,12 +44,13 @@ def to_markdown(rulebook: Rulebook) -> str:
         _title(data),
         _headline(data),
         (f"- {line}" for line in ties(data)),
+        _listed("What to know of this table first", notes(data)),
         _listed("How to read this", reading(data)),
         _effects(data["effects"]),
         _listed("Where it makes no difference", _flat(data)),
         _listed("Avoid", map(_avoid, data["avoid"])),
         _scope(data),
-        ["## Reproduce", "", "```", *COMMANDS, "```"],
+        ["## Reproduce", "", "```", *commands(data), "```"],
     ]
     return "\n\n".join("\n".join(lines) for part in parts if (lines := list(part))) + "\n"
 

@@ -213,9 +213,11 @@ def _headings(figure: Figure, rulebook: Rulebook, area: Areas, crosses: bool) ->
     figure.text(0.02, 0.955, "Win rate against seconds", fontsize=15, weight="bold", color=INK)
     where = ", ".join(text for text in (scope["model"], scope["device"]) if text)
     figure.text(0.02, 0.922, f"{rulebook.data['study']}: {where}"[:120], fontsize=9, color=SOFT)
+    imported = "imported" in scope
     told = [
+        f"blue: the front of the imported table ({percent} intervals)" if imported else
         f"blue: measured again on held-out prompts ({percent} intervals), and their front",
-        "grey: tried in the search",
+        "grey: its other settings" if imported else "grey: tried in the search",
         *(["crosses: over a cap"] if crosses else []),
         "dashed: as good as the default",
     ]

@@ -82,7 +82,10 @@ def read_front(folder: RunFolder) -> Front | None:
     held_out = {prompt for prompt, _ in frozen["held_out"]}
     blocks = [Block(*row) for row in frozen["blocks"]]
     kept = [place for place, block in enumerate(blocks) if block.prompt not in held_out]
-    return front_of(records.finished(study), blocks, kept)
+    # Of an imported table, some settings may lack pictures that the default has.
+    trials = [trial for trial in records.finished(study)
+              if list(trial.shown) == blocks[: len(trial.shown)]]
+    return front_of(trials, blocks, kept)
 
 
 def front_of(

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ldmopt.errors import UserError, did_you_mean
-from ldmopt.labels.csv_files import Progress, read_csv, write_csv
+from ldmopt.labels.csv_files import read_csv, write_csv
 from ldmopt.labels.pictures import Pictures
 from ldmopt.labels.records import KINDS, Keep, Label, Labels, Pair, Rating, counting, repeated
 from ldmopt.labels.store import LabelStore
+from ldmopt.labels.strict_csv import Progress
 
 
 @dataclass(frozen=True)

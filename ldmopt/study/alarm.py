@@ -62,6 +62,8 @@ def look_at_search(
              for t in pareto(trials)[:MOST_SETTINGS] if t.quality is not None]
     frozen = study.user_attrs[records.FROZEN]
     blocks = [Block(*row) for row in frozen["blocks"]]
+    # Of an imported table, some settings may lack prompts that the default has.
+    front = [item for item in front if len(item.pictures) == len(blocks)]
     return _look(study, judges, "search", front, blocks, trials[0], alpha)
 
 

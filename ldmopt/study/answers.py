@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from ldmopt.contracts import Answer, Block, BlockWin, Evidence, Quality, Setting
 from ldmopt.distillation.human import Said
 from ldmopt.labels import Labels, LabelStore
 from ldmopt.study.folder import RunFolder
-from ldmopt.study.judging import learned_from_labels
+from ldmopt.study.judging import RATINGS, learned_from_labels
 
 Shown = dict[Block, tuple[str, str]]
 
@@ -27,9 +27,11 @@ def with_answers(
         return evidence
     with LabelStore(folder.labels) as store:
         labels = store.current()
+    if frozen["scorer"]["name"] == RATINGS:  # the table's ratings are the win rate already
+        labels = Labels(pairs=labels.pairs)
     if not labels:
         return evidence
-    found = answers(evidence, frozen, labels)
+    found = answers(evidence, labels)
     if learned_from_labels(frozen["scorer"]):
         return replace(evidence, answers=found)
     return replace(
@@ -41,26 +43,23 @@ def with_answers(
 
 
 def answers(
-    evidence: Evidence, frozen: Mapping[str, Any], labels: Labels
+    evidence: Evidence, labels: Labels
 ) -> dict[Setting, tuple[Answer, ...]]:
     """Return what labels say of each confirmed setting but the default."""
-    searched, held_out = (
-        [Block(*row) for row in frozen[name]] for name in ("blocks", "held_out"))
-    trials = {trial.setting: trial.pictures for trial in evidence.trials}
+    trials = {trial.setting: trial.shown for trial in evidence.trials}
     said, default = Said(labels), evidence.default
-    base = evidence.confirmations[default].pictures if default in evidence.confirmations else ()
+    base = evidence.confirmations[default].shown if default in evidence.confirmations else {}
     found = {}
     for setting, item in evidence.confirmations.items():
         if setting != default:
-            shown = _shown(searched, trials.get(setting, ()), trials[default])
-            shown |= _shown(held_out, item.pictures, base)
-            found[setting] = said.answers(shown)
+            shown = _shown(trials.get(setting, {}), trials[default])
+            found[setting] = said.answers(shown | _shown(item.shown, base))
     return {setting: said for setting, said in found.items() if said}
 
 
-def _shown(blocks: Iterable[Block], own: Iterable[str], default: Iterable[str]) -> Shown:
+def _shown(own: Mapping[Block, str], default: Mapping[Block, str]) -> Shown:
     """Put the pictures of each block side by side, as far as there are any."""
-    return dict(zip(blocks, zip(own, default, strict=False), strict=False))
+    return {block: (digest, default[block]) for block, digest in own.items() if block in default}
 
 
 def _wins(quality: Quality | None) -> tuple[BlockWin, ...]:

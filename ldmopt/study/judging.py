@@ -13,6 +13,9 @@ from ldmopt.errors import UserError
 from ldmopt.scorers.exam import Similarity
 from ldmopt.study.folder import RunFolder
 
+RATINGS = "ratings"
+"""Name of the scorer of an imported study whose win rates come from its table's ratings."""
+
 _Compare = Callable[[list[Picture], list[Picture]], Sequence[Preference]]
 
 

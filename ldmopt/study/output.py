@@ -17,6 +17,7 @@ from ldmopt.study import records
 from ldmopt.study.alarm import ATTRIBUTE
 from ldmopt.study.answers import with_answers
 from ldmopt.study.folder import RunFolder, write
+from ldmopt.study.judging import RATINGS
 from ldmopt.study.spec import StudySpec, parse_spec
 
 SHEET_PROMPTS = 6
@@ -43,15 +44,18 @@ def read_run(run: str | Path) -> tuple[RunFolder, StudySpec, optuna.Study]:
 def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Evidence:
     """Return all that distillation needs of a generation."""
     frozen = study.user_attrs[records.FROZEN]
+    trials, imported = records.finished(study), spec.imported is not None
     evidence = Evidence(
         study=spec.name,
         generation=int(study.study_name.rsplit("/g", 1)[1]),
         default=Setting(frozen["default"]),
-        trials=tuple(records.finished(study)),
-        confirmations=records.read_confirmations(study),
+        trials=tuple(trials),
+        confirmations=(records.taken_as_confirmed(trials) if imported
+                       else records.read_confirmations(study)),
         picture_knobs=frozenset(frozen["picture_knobs"]),
         scope=scope(folder, frozen, study.user_attrs.get(ATTRIBUTE)),
         least_alignment=spec.caps.alignment,
+        imported=imported,
     )
     return with_answers(evidence, folder, frozen)
 
@@ -61,9 +65,14 @@ def scope(
 ) -> dict[str, Any]:
     """Return the ``scope`` block of rulebook.json: what the rules were seen on.
 
-    ``exam``, ``alignment`` and ``second_opinion`` are there only where there was such a thing.
+    ``exam``, ``alignment``, ``second_opinion`` and, of an imported table, ``imported`` (its name),
+    ``notes`` and ``judged_by`` are there only where there was such a thing.
     """
     further: dict[str, Any] = {"second_opinion": second} if second else {}
+    if "imported" in frozen:
+        further |= {"imported": frozen["imported"], "notes": frozen["notes"]}
+    if frozen["scorer"]["name"] == RATINGS:
+        further["judged_by"] = "the ratings of the imported table"
     if frozen.get("alignment"):
         further["alignment"] = frozen["alignment"]
     if "exam" in frozen:
@@ -76,7 +85,8 @@ def scope(
     return {
         "model": facts["model"],
         "model_digest": facts["model_digest"],
-        "device": f"{facts['device']}: {facts['device_name']}",
+        "device": facts["device_name"] if "imported" in frozen
+        else f"{facts['device']}: {facts['device_name']}",
         "versions": facts["packages"],
         "prompts": len(prompts),
         "seeds": len(blocks) // len(prompts),
@@ -101,37 +111,51 @@ def distill_run(run: str | Path) -> Rulebook:
 
 
 def write_outputs(folder: RunFolder, study: optuna.Study, evidence: Evidence) -> Rulebook:
-    """Distill and write rulebook.json, rulebook.md, sheet.png and front.png."""
+    """Distill and write rulebook.json, rulebook.md, sheet.png and front.png.
+
+    Of an imported table without pictures there is no sheet, without seconds no plot of the front.
+    """
     from ldmopt.exports.markdown import to_markdown
     from ldmopt.exports.plots import front_plot
 
     rulebook = distill(evidence)
     rulebook.write(folder.rulebook)
     write(folder.path / "rulebook.md", to_markdown(rulebook).encode())
-    front_plot(rulebook, evidence, folder.path / "front.png")
-    write_sheet(folder, study, evidence, rulebook)
+    if rulebook.data["default"]["cost"]["seconds"] is not None:
+        front_plot(rulebook, evidence, folder.path / "front.png")
+    write_sheet(folder, evidence, rulebook)
     return rulebook
 
 
-def write_sheet(
-    folder: RunFolder, study: optuna.Study, evidence: Evidence, rulebook: Rulebook
-) -> None:
-    """Write sheet.png: the default's held-out pictures beside those of each recommendation."""
+def write_sheet(folder: RunFolder, evidence: Evidence, rulebook: Rulebook) -> None:
+    """Write sheet.png: the default's pictures beside those of each recommendation.
+
+    They are those of the held-out prompts, or of an imported table's own. Where the shown settings
+    have no prompt and seed in common, or there are no pictures, there is no sheet.
+    """
     from ldmopt.exports.sheet import Column, picture_sheet
 
-    held_out = [Block(*row) for row in study.user_attrs[records.FROZEN]["held_out"]]
-    first_of_prompt = {block.prompt: index for index, block in reversed(list(enumerate(held_out)))}
-    firsts = sorted(first_of_prompt.values())
-    # Spread over all prompts: neighbours in a list are often alike.
-    rows = firsts[:: -(-len(firsts) // SHEET_PROMPTS)]
-    columns, named = [], {"default": evidence.default}
+    named = {"default": evidence.default}
     for item in rulebook.data["recommendations"]:
         if Setting(item["setting"]) not in named.values():
             named[item["id"]] = Setting(item["setting"])
-    for name, setting in named.items():
-        found = evidence.confirmations.get(setting)
-        if found is None:
-            continue
-        pictures = [folder.picture(found.pictures[row], held_out[row]).pixels for row in rows]
-        columns.append(Column(name, setting, found.quality, found.cost, pictures))
-    picture_sheet(columns, [held_out[row].prompt for row in rows], folder.path / "sheet.png")
+    found = {name: evidence.confirmations[setting] for name, setting in named.items()
+             if setting in evidence.confirmations}
+    shown = {name: one for name, item in found.items() if (one := item.shown)}
+    if "default" not in shown:
+        return
+    first_of_prompt: dict[str, Block] = {}
+    for block in shown["default"]:
+        if all(block in one for one in shown.values()):
+            first_of_prompt.setdefault(block.prompt, block)
+    blocks = list(first_of_prompt.values())
+    if not blocks:
+        return
+    # Spread over all prompts: neighbours in a list are often alike.
+    blocks = blocks[:: -(-len(blocks) // SHEET_PROMPTS)]
+    columns = [
+        Column(name, named[name], found[name].quality, found[name].cost,
+               [folder.picture(one[block], block).pixels for block in blocks])
+        for name, one in shown.items()
+    ]
+    picture_sheet(columns, [block.prompt for block in blocks], folder.path / "sheet.png")

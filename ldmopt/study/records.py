@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -25,8 +25,10 @@ from ldmopt.errors import GenerationError, UserError
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.spec import StudySpec
 
-DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
-"""Win rate, seconds, peak memory bytes."""
+OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
+    "win_rate": "maximize", "seconds": "minimize", "peak_memory_bytes": "minimize",
+}  # fmt: skip
+"""What trials are told; an imported study leaves out what its table does not have."""
 
 FROZEN = "ldmopt"
 """Study attribute that holds what may not change within a generation."""
@@ -106,9 +108,9 @@ def create_generation(
     It counts as there once it holds a trial.
     """
     study = optuna.create_study(
-        storage=storage, study_name=f"{name}/g{number}", directions=DIRECTIONS
+        storage=storage, study_name=f"{name}/g{number}", directions=list(OBJECTIVES.values())
     )
-    study.set_metric_names(["win_rate", "seconds", "peak_memory_bytes"])
+    study.set_metric_names(list(OBJECTIVES))
     study.set_user_attr(FROZEN, dict(frozen))
     return study
 
@@ -120,13 +122,15 @@ def create_whole_generation(
     frozen: Mapping[str, Any],
     trials: Sequence[FrozenTrial],
     confirmations: Sequence[Mapping[str, Any]],
+    objectives: Sequence[str] = tuple(OBJECTIVES),
 ) -> optuna.Study:
     """Make a generation of finished trials: all of it, or, after a kill, none."""
     study = optuna.create_study(
-        storage=storage, study_name=f"{name}/g{number}", directions=DIRECTIONS
+        storage=storage, study_name=f"{name}/g{number}",
+        directions=[OBJECTIVES[objective] for objective in objectives],
     )
     study.set_user_attr(HALF_MADE, True)
-    study.set_metric_names(["win_rate", "seconds", "peak_memory_bytes"])
+    study.set_metric_names(list(objectives))
     study.set_user_attr(FROZEN, dict(frozen))
     study.add_trials(trials)
     study.set_user_attr(CONFIRMATIONS, list(confirmations))
@@ -231,6 +235,21 @@ def confirmation_to_dict(item: Confirmation) -> dict[str, Any]:
         "pictures": list(item.pictures),
         **further_attributes(item.aligned, item.cross_fitted),
     }
+
+
+def taken_as_confirmed(trials: Iterable[Trial]) -> dict[Setting, Confirmation]:
+    """Return an imported table's settings as what there is to recommend: nothing is held out."""
+    found = {}
+    for trial in trials:
+        if trial.feasible and not trial.failure and trial.cost and trial.quality:
+            cost = trial.cost
+            low, high = ((cost.seconds if limit is None else limit)
+                         for limit in (cost.seconds_low, cost.seconds_high))
+            found[trial.setting] = Confirmation(
+                trial.setting, cost, low, high, trial.quality, trial.pictures, trial.aligned,
+                trial.cross_fitted,
+            )
+    return found
 
 
 def read_confirmations(study: optuna.Study) -> dict[Setting, Confirmation]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -108,8 +108,20 @@ class ScorerSpec(_Table):
         return self
 
 
+class ImportedSpec(_Table):
+    """Somebody else's measurements instead of a model: nothing can be generated here.
+
+    Attributes:
+        source: name of the table or folder that they came from.
+        knobs: declared knobs and what their values are: ``number`` or ``text``.
+    """
+
+    source: str
+    knobs: dict[str, Literal["number", "text"]] = {}
+
+
 class StudySpec(_Table):
-    """One study, as its TOML says it."""
+    """One study, as its TOML says it; `imported` is there only where a table made the run."""
 
     name: str
     model: str = "miniature"
@@ -126,6 +138,7 @@ class StudySpec(_Table):
     caps: Caps = Caps()
     budget: Budget = Budget(trials=30)
     scorer: ScorerSpec = ScorerSpec()
+    imported: ImportedSpec | None = None
 
     @field_validator("name")
     @classmethod
@@ -180,7 +193,8 @@ def read_spec(path: str | Path) -> StudySpec:
     """Read and check a study file.
 
     Raises:
-        UserError: the file is missing, is no TOML, or holds what a study cannot be.
+        UserError: the file is missing, is no TOML, or holds what a study cannot be; or it is the
+            frozen copy of an imported run, which cannot be run.
     """
     path = Path(path)
     try:
@@ -189,7 +203,12 @@ def read_spec(path: str | Path) -> StudySpec:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"study file {str(path)!r} cannot be read: {reason}; "
                         "give the path of a study's TOML") from error
-    return parse_spec(text, str(path))
+    spec = parse_spec(text, str(path))
+    if spec.imported is not None:
+        raise UserError(f"{str(path)!r} is of a run that was imported from "
+                        f"{spec.imported.source!r}: there is no model to make pictures with; give "
+                        "a study of your own, or go on with ldmopt rulebook, label or fit")
+    return spec
 
 
 def parse_spec(text: str, where: str = "study") -> StudySpec:

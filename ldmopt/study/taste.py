@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ldmopt.contracts import Block, Confirmation, Cost, Quality, Setting
+from ldmopt.contracts import Block, Confirmation, Cost, Setting
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
 from ldmopt.study import alarm, records
@@ -75,12 +75,19 @@ class _Judged:
         """
         attributes, values = dict(trial.user_attrs), list(trial.values or ())
         limits = dict(trial.constraints)
+        state = trial.state
+        shown = {block: digest for block, digest in records.read_trial(trial).shown.items()
+                 if block in against}
+        if "quality" in attributes and not shown:
+            # An imported setting without picture files: what raters said is no word of a scorer's.
+            del attributes["quality"]
+            state, values = TrialState.PRUNED, []
         if "quality" in attributes:
-            old = Quality.from_dict(attributes["quality"])
-            blocks = [Block(row.prompt, row.seed) for row in old.blocks]
-            shown, default = attributes["pictures"], [against[block] for block in blocks]
-            quality = self.judges.quality(blocks, shown, default)
-            further = self.judges.further(blocks, shown, default)
+            blocks, own = list(shown), list(shown.values())
+            default = [against[block] for block in blocks]
+            attributes["pictures"] = own
+            quality = self.judges.quality(blocks, own, default)
+            further = self.judges.further(blocks, own, default)
             for name in ("alignment", "cross_fitted"):
                 attributes.pop(name, None)
             attributes |= {"quality": quality.to_dict(),
@@ -91,7 +98,7 @@ class _Judged:
                 cost = Cost.from_dict(attributes["cost"])
                 limits |= records.constraints(cost, self.spec, further["aligned"])
         return optuna.create_trial(
-            state=trial.state, values=values or None, params=trial.params,
+            state=state, values=values or None, params=trial.params,
             distributions=trial.distributions, user_attrs=attributes, constraints=limits,
         )
 
@@ -111,10 +118,14 @@ def _next_generation(
               if "setting" in trial.user_attrs]
     confirmations = records.read_confirmations(study)
     first = trials[0].user_attrs["pictures"]
+    if not first:
+        raise UserError(f"run {str(folder.path)!r} has no pictures of its default: nothing can be "
+                        "judged anew; import a table that names picture files")
     against = dict(zip(judged.blocks, first, strict=True))
     frozen = {**study.user_attrs[records.FROZEN], **judged.examined(list(first))}
     rejudged = [judged.trial(trial, against) for trial in trials]
     default = Setting(frozen["default"])
     rows = [judged.confirmation(item, confirmations[default].pictures)
             for item in confirmations.values()]
-    return records.create_whole_generation(storage, spec.name, number, frozen, rejudged, rows)
+    return records.create_whole_generation(storage, spec.name, number, frozen, rejudged, rows,
+                                           study.metric_names or tuple(records.OBJECTIVES))
