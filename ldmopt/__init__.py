@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ldmopt.labeling.serve import label
     from ldmopt.linting import lint
     from ldmopt.preview import plan
+    from ldmopt.ready import pipeline
     from ldmopt.rulebook import Recommendation, Rulebook
     from ldmopt.study.fitting import fit_run as fit
     from ldmopt.study.labelled import labels_export, labels_import
@@ -42,6 +43,7 @@ _HOMES = {
     "import_table": "intake.importing", "Intake": "intake.importing",
     "label": "labeling.serve", "labels_export": "study.labelled",
     "labels_import": "study.labelled", "lint": "linting", "plan": "preview",
+    "pipeline": "ready",
     "read_setting": "apply", "read_spec": "study.spec", "rescore": "study.taste",
     "run": "study.stages", "write_picture": "apply",
 }
@@ -49,10 +51,9 @@ _HOMES = {
 __all__ = [
     "Block", "Context", "Cost", "GenerationError", "Intake", "Knob", "LdmoptError", "Picture",
     "Preference", "Quality", "Recommendation", "Rulebook", "Score", "Setting", "Space", "Stage",
-    "StudySpec", "UserError", "build_space", "distill", "doctor", "export",
-    "fit", "formats", "generate", "import_folder", "import_table",
-    "label", "labels_export", "labels_import", "lint", "plan", "read_setting", "read_spec",
-    "rescore", "run", "write_picture",
+    "StudySpec", "UserError", "build_space", "distill", "doctor", "export", "fit", "formats",
+    "generate", "import_folder", "import_table", "label", "labels_export", "labels_import",
+    "lint", "pipeline", "plan", "read_setting", "read_spec", "rescore", "run", "write_picture",
 ]
 
 

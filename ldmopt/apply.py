@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,39 +13,59 @@ from ldmopt.contracts import Block, Picture, Value
 from ldmopt.errors import GenerationError, UserError
 from ldmopt.knob import Context, Space, build_space
 from ldmopt.model import describe
+from ldmopt.rulebook import Recommendation
 from ldmopt.study.folder import write
 
 
-def open_space(model: str, device: str, setting: Mapping[str, object]) -> Space:
+def setting_and_model(
+    wanted: Recommendation | Mapping[str, Value], model: str | None
+) -> tuple[Mapping[str, Value], str]:
+    """Return a recommendation's knob values and its model, where no other one is named.
+
+    Mere knob values are for the miniature.
+    """
+    if isinstance(wanted, Recommendation):
+        return wanted.setting, model or wanted.model or "miniature"
+    return wanted, model or "miniature"
+
+
+def open_space(
+    model: str, device: str, setting: Mapping[str, object], plugins: Sequence[str] = ()
+) -> Space:
     """Return a space whose default is this setting.
 
     Raises:
         UserError: model or setting cannot be had here.
     """
     context = Context(describe(model), machine.likely_device(device), machine.packages())
-    return build_space(setting, {}, context)
+    return build_space(setting, {}, context, plugins)
 
 
 def generate(
-    setting: Mapping[str, Value], prompt: str, *, model: str = "miniature", seed: int = 0,
-    device: str = "auto",
+    setting: Recommendation | Mapping[str, Value], prompt: str, *, model: str | None = None,
+    seed: int = 0, device: str = "auto", plugins: Sequence[str] = (),
 ) -> Picture:
     """Make one picture with a setting, its parameters embedded in the PNG.
 
     Args:
-        setting: knob values, for example a recommendation's ``setting``.
+        setting: a rulebook's recommendation, or knob values.
         prompt: what to paint.
-        model: as in a study.
+        model: as in a study; the recommendation's own, or the miniature for mere knob values,
+            where it is None.
         seed: of the starting noise.
         device: as in a study.
+        plugins: modules with further knobs, as the study had them.
 
     Raises:
         UserError: the setting cannot be had here, or gives no usable picture.
     """
-    space = open_space(model, device, setting)
+    if not prompt.strip():
+        raise UserError("prompt is empty; say what to paint")
+    values, name = setting_and_model(setting, model)
+    space = open_space(name, device, values, plugins)
     alone = space.canonical({"batch": 1})
     host = ProcessHost(space.context.model, device, picture_part=space.picture,
-                       backends=[str(space.default["backend"])])
+                       backends=[str(space.default["backend"])], plugins=plugins)
     with closing(host):
         try:
             return next(iter(list(host.generate(alone, [Block(prompt, seed)]))))[0]

@@ -21,7 +21,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +51,18 @@ class Recommendation:
         id: ``best``, ``balanced``, ...; for an entry of the front, the name of the recommendation
             with the same setting, else ``front``.
         data: the entry itself; ``setting``, ``quality`` and ``cost`` at least.
+        scope: what the rulebook holds for: model, device and so on; may be empty.
     """
 
     id: str
     data: Mapping[str, Any]
+    scope: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str | None:
+        """The model that it was measured with, as the study named it, or None."""
+        found = self.scope.get("model")
+        return None if found is None else str(found)
 
     @property
     def setting(self) -> Setting:
@@ -142,7 +150,8 @@ class Rulebook:
     @property
     def recommendations(self) -> list[Recommendation]:
         """The named recommendations, in the order of the file."""
-        return [Recommendation(item["id"], item) for item in self.data["recommendations"]]
+        scope = self.data["scope"]
+        return [Recommendation(item["id"], item, scope) for item in self.data["recommendations"]]
 
     @property
     def front(self) -> list[Recommendation]:
@@ -151,7 +160,7 @@ class Rulebook:
         for item in self.data["recommendations"]:
             names.setdefault(_key(item["setting"]), item["id"])
         return [
-            Recommendation(names.get(_key(item["setting"]), "front"), item)
+            Recommendation(names.get(_key(item["setting"]), "front"), item, self.data["scope"])
             for item in self.data["front"]
         ]
 

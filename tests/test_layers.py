@@ -22,7 +22,7 @@ RANKS = [
     ["labeling", "intake"],
     ["forecast", "installed"],
     ["apply", "checkup", "preview", "display", "shapes", "testing", "rules",
-     "linting", "catalogue"],
+     "linting", "catalogue", "ready"],
     ["cli", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

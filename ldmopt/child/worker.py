@@ -273,19 +273,29 @@ class Worker:
             GenerationError: a picture that is not a number or black.
         """
         filled = [blocks[place % len(blocks)] for place in range(plan.batch)]
-        seeds = [block.seed for block in filled]
+        prompts, seeds = [block.prompt for block in filled], [block.seed for block in filled]
+        with self.inputs(prompts, seeds) as inputs, metered(self.pipeline, self.meter, plan.batch):
+            self.meter.start()
+            result = self.pipeline(output_type="np", **inputs, **plan.call)
+            cost = self.meter.finish(plan.batch)
+        return [as_pixels(image) for image in result.images[: len(blocks)]], cost
+
+    @contextmanager
+    def inputs(self, prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Yield what a call of the pipeline takes besides a plan's: prompts, and their noise.
+
+        Args:
+            prompts: one a picture.
+            seeds: of the starting noise, one a picture.
+        """
         if hasattr(self.pipeline.scheduler, "noise_sampler_seed"):
             # Brownian noise has a source of its own, that no generator decides.
-            self.pipeline.scheduler.noise_sampler_seed = seeds
+            self.pipeline.scheduler.noise_sampler_seed = list(seeds)
         with starting_noise(self.model, seeds) as noise:
-            inputs = {"prompt": [block.prompt for block in filled], "output_type": "np", **noise}
+            inputs = {"prompt": list(prompts), **noise}
             if self.model.rounds_sizes:
                 inputs["use_resolution_binning"] = False
-            with metered(self.pipeline, self.meter, plan.batch):
-                self.meter.start()
-                result = self.pipeline(**inputs, **plan.call)
-                cost = self.meter.finish(plan.batch)
-        return [as_pixels(image) for image in result.images[: len(blocks)]], cost
+            yield inputs
 
 
 def as_pixels(image: np.ndarray[Any, Any]) -> Pixels:

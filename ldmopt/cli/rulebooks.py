@@ -49,7 +49,7 @@ def recommend(
 
 @app.command()
 def generate(
-    rulebook: Annotated[Path, typer.Option(help="A rulebook.json.")],
+    rulebook: Annotated[Path, typer.Option(help="A rulebook.json or a run folder.")],
     prompt: Annotated[str, typer.Option(help="What to paint.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")],
     id: Annotated[str, typer.Option(help="Which recommendation.")] = "balanced",
@@ -61,10 +61,8 @@ def generate(
     from ldmopt import Rulebook, write_picture
     from ldmopt import generate as make
 
-    book = Rulebook.read(rulebook)
-    item = book.find(id).data
-    picture = make(item["setting"], prompt, model=model or book.data["scope"]["model"],
-                   seed=seed, device=device)
+    found = Rulebook.read(rulebook).find(id)
+    picture = make(found, prompt, model=model, seed=seed, device=device)
     write_picture(picture, output)
     typer.echo(str(output))
 
