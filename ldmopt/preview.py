@@ -15,10 +15,11 @@ from ldmopt.knob import Choice, Fitting, Number, Space, refused
 from ldmopt.search import samples
 from ldmopt.search.demand import Counter
 from ldmopt.study import equivalence
+from ldmopt.study.confirming import CONFIRMED_SETTINGS
 from ldmopt.study.scoring import check_scorers
 from ldmopt.study.session import early_space, open_host
 from ldmopt.study.spec import StudySpec, prompts_of, read_spec
-from ldmopt.study.stages import CONFIRMED_SETTINGS, LARGEST_RESERVE
+from ldmopt.study.stopping import LARGEST_RESERVE
 from ldmopt.study.timing import LEAST_CALLS
 
 

@@ -24,15 +24,37 @@ SAMPLES = 200
 """Settings drawn evenly from a space, which stand for it."""
 
 
-def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """Return one of the samplers, seeded.
+def make_sampler(name: str, seed: int, space: Space) -> optuna.samplers.BaseSampler:
+    """Return one of the samplers, seeded, for a space.
 
     Raises:
-        UserError: no sampler of that name.
+        UserError: no sampler of that name, or one that cannot search this space.
     """
     module = registry.module("ldmopt.search.samplers", name)
-    sampler: optuna.samplers.BaseSampler = module.make(seed)
+    sampler: optuna.samplers.BaseSampler = module.make(seed, space)
     return sampler
+
+
+def distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
+    """Return the distribution of every searched knob, in asking order."""
+    return {name: distribution(space.searched[name]) for name in asking_order(space)}
+
+
+def conditional(space: Space) -> dict[str, str]:
+    """Return the searched knobs that act only under some searched values, each with the reason."""
+    found = {}
+    for name in space.searched:
+        for other, fitting in space.knobs[name].when.items():
+            domain = space.searched.get(other)
+            if isinstance(domain, Number):
+                some = domain.low in fitting or domain.high in fitting
+                every = domain.low in fitting and domain.high in fitting
+            else:
+                values = domain.values if isinstance(domain, Choice) else ()
+                some, every = (rule(value in fitting for value in values) for rule in (any, all))
+            if domain is not None and some and not every:
+                found[name] = other
+    return found
 
 
 def distribution(domain: Domain) -> optuna.distributions.BaseDistribution:

@@ -37,6 +37,21 @@ FIXED = "fixed_params"
 """Where Optuna notes the parameters of a trial that was enqueued."""
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """The first objective of a setting as another study read it.
+
+    Attributes:
+        params: of the setting; those that do not change the result may be left out.
+        value: what was read.
+        variance: how far it may be off here.
+    """
+
+    params: Params
+    value: float
+    variance: float
+
+
 class FactoredSampler(optuna.samplers.BaseSampler):
     """Bayesian search that knows which parameters change the result and what each setting costs.
 
@@ -53,6 +68,11 @@ class FactoredSampler(optuna.samplers.BaseSampler):
         canonical: returns, of all parameters, those that act; learned from the trials when None.
         evidence: returns a trial's first objective with the variance of the reading, or None where
             it has none; the trial's value, taken as exact, when None. Read from pruned trials too.
+            With it, a trial that FAILed says nothing: whoever weighs evidence tells settings that
+            do not work by a violated constraint, and those of a worker that died come again.
+        earlier: what is known of other studies, for `prices` only.
+        spent: returns how much of the budget is spent, from 0 to 1; the power of the device
+            seconds fades with it. Nothing fades when None.
         startup: proposals that are an even design before the first model, without `prices`.
     """
 
@@ -63,6 +83,7 @@ class FactoredSampler(optuna.samplers.BaseSampler):
         ordered: Mapping[str, Coordinate] | None = None,
         canonical: Callable[[dict[str, Any]], Params] | None = None,
         evidence: Evidence | None = None, startup: int = 10,
+        earlier: Sequence[Earlier] = (), spent: Callable[[], float] | None = None,
     ) -> None:
         """See the class."""
         self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
@@ -71,6 +92,7 @@ class FactoredSampler(optuna.samplers.BaseSampler):
         self._space = None if space is None else dict(space)
         self._jumps, self._ordered = dict(jumps or {}), dict(ordered or {})
         self._canonical, self._evidence, self._startup = canonical, evidence, startup
+        self._earlier, self._spent = tuple(earlier), spent
         self._random = optuna.samplers.RandomSampler(seed=self._seed)
         self._lock = threading.Lock()
         self._log: _Log | None = None
@@ -84,6 +106,15 @@ class FactoredSampler(optuna.samplers.BaseSampler):
         """Begin anew with the same arguments."""
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+    @property
+    def expected_gain(self) -> float | None:
+        """Share of the hypervolume found so far that the last proposal is expected to add.
+
+        None where it was not weighed: without `prices`, at the start, or of an enqueued trial.
+        """
+        priced = None if self._search is None else self._search.priced
+        return None if priced is None else priced.expected_gain
 
     def reseed_rng(self) -> None:
         """Reseed what is drawn independently; proposals differ by their trial's number."""
@@ -175,7 +206,12 @@ class FactoredSampler(optuna.samplers.BaseSampler):
                      self._part_canonical(picture, wanted))
             for wanted in (True, False)
         ]
-        priced = Priced(parts[0], parts[1], self._prices, self._rules, self._seed)
+        priced = Priced(parts[0], parts[1], self._prices, self._rules, self._seed, self._spent)
+        for item in self._earlier:
+            params = _inside(item.params, parts[0])
+            if params:
+                priced.believe(parts[0].tidy(parts[0].row(params)[None])[0], item.value,
+                               item.variance)
         return _Search(key, whole, signs, (parts[0], parts[1]), None, priced)
 
     def _part_canonical(
@@ -287,6 +323,8 @@ class _Search:
         if not params:
             return
         values = trial.values
+        if trial.state == TrialState.FAIL and evidence is not None:
+            return
         failed = (trial.state == TrialState.FAIL
                   or any(value > 0 for value in trial.constraints.values())
                   or (values is not None and not np.isfinite(values).all()))

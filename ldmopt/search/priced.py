@@ -11,7 +11,7 @@ dearest that is allowed, fixed when the search begins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ldmopt.search.encoding import Encoding
 from ldmopt.search.feasible import NOISE, Feasibility
 from ldmopt.search.hypervolume import (
+    hypervolume,
     nondominated,
     shared_areas,
     staircase_improvement,
@@ -88,7 +89,8 @@ class Priced:
     """The state of a search; readings come in by `add` and `failed`."""
 
     def __init__(
-        self, pictures: Encoding, executions: Encoding, prices: Prices, rules: Rules, seed: int
+        self, pictures: Encoding, executions: Encoding, prices: Prices, rules: Rules, seed: int,
+        spent: Callable[[], float] | None = None,
     ) -> None:
         """Price the space.
 
@@ -98,11 +100,13 @@ class Priced:
             prices: predicts costs.
             rules: how it decides.
             seed: of what is sampled.
+            spent: returns the share of the budget that is spent; None where there is none.
 
         Raises:
             ValueError: nothing can be run within the limits.
         """
-        self.rules, self._seed = rules, seed
+        self.rules, self._seed, self._spent = rules, seed, spent
+        self.expected_gain: float | None = None
         self.pool = Pool(pictures, executions, prices, rules.limits, rules.reference, seed)
         self._known: dict[bytes, Known] = {}
         self._points: list[Floats] = []
@@ -154,6 +158,10 @@ class Priced:
         known.settle(self.rules.fill_in)
         self._learn((picture, way), worked=True)
 
+    def believe(self, picture: Floats, quality: float, variance: float) -> None:
+        """Learn from what another study read; the setting is still to be tried here."""
+        self._read(picture, quality, variance)
+
     def close(self, picture: Floats, way: Floats) -> None:
         """Never propose a setting again: it was tried, though another was read."""
         self._closed.add(picture.tobytes())
@@ -173,6 +181,7 @@ class Priced:
             pending: settings under way, taken to turn out as predicted.
             number: of the proposal, from which what is random follows.
         """
+        self.expected_gain = None
         if len(self._known) + len(self._gone) + len(pending) < DESIGN:
             tried = {*self._known, *self._closed, *(key for key, _ in self._gone),
                      *(picture.tobytes() for picture, _ in pending)}
@@ -231,8 +240,10 @@ class Priced:
             gains = 1e-15 * deviation
         if self._feasibility is not None:
             gains = gains * np.asarray(self._feasibility[0].chances())
-        score = np.where(is_open, gains / pool.least**self.rules.exponent, -np.inf)
+        score = np.where(is_open, gains / pool.least**self._exponent(), -np.inf)
         best = int(np.argmax(score))
+        found = hypervolume(front, NOTHING) if len(front) else 0.0
+        self.expected_gain = float(gains[best]) / found if found > 0 else None
         timing = None if self.rules.fill_in else self._timing(front, taken)
         if timing is not None and timing[0] > score[best]:
             return timing[1]
@@ -241,6 +252,14 @@ class Priced:
         if self._feasibility is None:
             return pool.rows[best], pool.ways[int(np.argmin(pool.seconds[best]))]
         return self._shortlisted(score, front, mean, deviation, taken)
+
+    def _exponent(self) -> float:
+        """Return the power of the device seconds: it fades once half of the budget is spent.
+
+        Lee et al. 2020, section 3.2: what little is left is best spent on what gains most.
+        """
+        left = 1.0 if self._spent is None else 1.0 - self._spent()
+        return min(self.rules.exponent, max(0.0, left))
 
     def _shortlisted(
         self, score: Floats, front: Floats, mean: Floats, deviation: Floats,
@@ -260,7 +279,7 @@ class Priced:
         places = np.where((chance > LIKELY)[:, :, None], pool.places[short], -np.inf)
         levels, areas = shared_areas(undominated(front, NOTHING), cost_front(places, STEPS))
         gains = staircase_improvement(levels, areas, mean[short], deviation[short])
-        each = (gains[:, None] + 1e-15) * chance / seconds**self.rules.exponent
+        each = (gains[:, None] + 1e-15) * chance / seconds**self._exponent()
         row, way = np.unravel_index(int(np.argmax(each)), each.shape)
         return pool.rows[short[row]], pool.ways[way]
 
@@ -278,7 +297,7 @@ class Priced:
         gains = staircase_improvement(*shared_areas(undominated(front, NOTHING), steps), value,
                                       np.zeros(len(cells)))
         seconds = self.rules.timing_share * np.array([known.seconds[way] for known, way in cells])
-        score = gains / seconds**self.rules.exponent
+        score = gains / seconds**self._exponent()
         if self._feasibility is not None:
             score = score * self._chances(np.array([known.row for known, _ in cells]),
                                           ways[[way for _, way in cells]])

@@ -9,12 +9,17 @@ The test is a bet (Waudby-Smith and Ramdas 2024, "Estimating means of bounded ra
 betting"): at each prompt a share of the stake is put on the setting being worse. If in truth it is
 not, the stake is expected to shrink, and by Ville's inequality it ever grows to 1 / error with a
 chance below the error. So it may be looked at after every prompt, few prompts can be enough, and
-nothing is assumed of the differences but that they lie in [-1, 1]. Each rival gets its share of the
-error.
+nothing is assumed of the differences but where they lie: no setting beats a rival by more than the
+rival's own win rate leaves room for. Each rival gets its share of the error.
+
+Prompts are drawn without replacement (section 5 there): had the setting, over all prompts, been as
+good as its rival, then what it has lost so far it would have to win back in those that are left.
+The order of prompts must be random for this to hold.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -37,8 +42,8 @@ class Race:
     """Rules of a race.
 
     Attributes:
-        error: chance, over a whole race, that a setting is dropped although it is better than
-            each of its rivals by `margin` or more.
+        error: chance, over a whole race, that a setting is dropped although over all prompts it is
+            better than each of its rivals by `margin` or more.
         margin: what a setting must be better by to be worth keeping; 0 where every gain counts.
         least: prompts before anything is decided.
     """
@@ -47,7 +52,9 @@ class Race:
     margin: float = 0.0
     least: int = 3
 
-    def decide(self, differences: Sequence[Floats], total: int) -> Verdict:
+    def decide(
+        self, differences: Sequence[Floats], total: int, rooms: Sequence[float] | None = None
+    ) -> Verdict:
         """Return what becomes of a setting.
 
         Args:
@@ -55,32 +62,51 @@ class Race:
                 order in which they were seen, the setting's win rate minus the rival's, each in
                 [-1, 1]; rivals may have been seen on fewer of the prompts.
             total: prompts that a finished setting has seen.
+            rooms: for each rival the largest difference that any prompt leaves room for; 1 each
+                when None.
         """
-        for rival in differences:
-            if len(rival) >= self.least and evidence(rival, self.margin) >= (
-                    len(differences) / self.error):
+        wanted = len(differences) / self.error
+        for rival, room in zip(differences, rooms or [1.0] * len(differences), strict=True):
+            if len(rival) >= self.least and evidence(rival, self.margin, total, room) >= wanted:
                 return "drop"
         seen = max((len(rival) for rival in differences), default=total)
         return "finish" if seen >= total else "keep"
 
 
-def evidence(differences: Floats, margin: float = 0.0) -> float:
+def evidence(
+    differences: Floats, margin: float = 0.0, total: int | None = None, room: float = 1.0
+) -> float:
     """Return the largest stake that was ever held, 1 at the start, by betting on worse.
 
+    Infinite once what is left cannot make up for what was lost.
+
     Args:
-        differences: `(n,)` in [-1, 1], in order, no look ahead.
+        differences: `(n,)` in [-1, room], in order, no look ahead.
         margin: bets are on a mean below it; in [0, 1).
+        total: how many there are to be seen in all; None where that is not known.
+        room: no difference is larger.
     """
     stake = best = 1.0
+    seen = lost = 0.0
     # As if one difference had been seen already.
-    count, total, squares = 1, EXPECTED, SPREAD**2 + EXPECTED**2
-    for difference in np.asarray(differences, np.float64) - margin:
-        mean, square = total / count, squares / count
-        bet = min(BOLDEST, max(0.0, -mean / square))
-        stake *= 1.0 - bet * difference
+    count, first, second = 1, EXPECTED, SPREAD**2 + EXPECTED**2
+    for difference in np.asarray(differences, np.float64).tolist():
+        level = margin
+        if total is not None and total > seen:
+            level += lost / (total - seen)
+        if level >= room:
+            return math.inf
+        mean = first / count
+        short = level - mean
+        square = second / count - 2.0 * level * mean + level**2
+        bet = min(BOLDEST / (room - level), max(0.0, short / square))
+        stake *= 1.0 + bet * (level - difference)
         best = max(best, stake)
-        count, total, squares = count + 1, total + difference, squares + difference**2
-    return float(best)
+        seen, lost = seen + 1, lost + margin - difference
+        count, first, second = count + 1, first + difference, second + difference**2
+    if total is not None and total > seen and margin + lost / (total - seen) >= room:
+        return math.inf
+    return best
 
 
 def rivals(

@@ -47,6 +47,7 @@ class Bench:
     Attributes:
         spent_seconds: device seconds so far, those of earlier sessions included.
         failures: settings that failed, with the kind of their last failure.
+        lines: of the journal.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Bench:
         folder: RunFolder,
         space: Space,
         on_picture: Callable[[], None] = lambda: None,
+        share: bool = True,
+        upto: int | None = None,
     ) -> None:
         """Read the journal.
 
@@ -63,22 +66,32 @@ class Bench:
             folder: keeps them.
             space: tells picture knobs from execution knobs.
             on_picture: called after each picture, for progress.
+            share: whether a picture serves every setting that gives an equal one, and a memory
+                reading all that need as much; without it each setting has its own.
+            upto: lines of the journal that are read; all when None.
         """
         self._host = host
         self._folder = folder
         self._space = space
         self._on_picture = on_picture
+        self._share = share
         self._shared: dict[tuple[str, Block], str] = {}
         self._own: dict[tuple[str, Block], _Made] = {}
         self._repeats: dict[tuple[str, Block], list[Cost]] = defaultdict(list)
         self._memory: dict[str, Cost] = {}
         self.failures: dict[Setting, str] = {}
         self.spent_seconds = 0.0
+        self.lines = 0
         self._seen_seconds = host.busy_seconds
-        for line in folder.read_journal():
+        for line in folder.read_journal()[:upto]:
             self._take(line)
 
+    def as_of(self, lines: int) -> Bench:
+        """Return what was known after so many lines of the journal; to be read from only."""
+        return Bench(self._host, self._folder, self._space, share=self._share, upto=lines)
+
     def _take(self, line: dict[str, Any]) -> None:
+        self.lines += 1
         self.spent_seconds += line.get("busy_seconds", 0.0)
         if "memory" in line:
             self._memory[line["memory"]] = Cost.from_dict(line["cost"])
@@ -104,6 +117,22 @@ class Bench:
         """Journal the device seconds that a failed setting took."""
         self._append({"failed": error.kind, "setting": dict(setting)})
 
+    def has(self, setting: Setting, blocks: Sequence[Block]) -> bool:
+        """Tell whether a setting's pictures of these blocks are all there."""
+        found = self._finder(setting)
+        return all(found(block) is not None for block in blocks)
+
+    def _finder(self, setting: Setting, anew: bool = False) -> Callable[[Block], str | None]:
+        whole, part = setting.json(), self._space.look(setting).json()
+
+        def found(block: Block) -> str | None:
+            own = self._own.get((whole, block))
+            if own is not None:
+                return own.digest
+            return self._shared.get((part, block)) if self._share and not anew else None
+
+        return found
+
     def pictures(
         self, setting: Setting, blocks: Sequence[Block], *, anew: bool = False
     ) -> list[str]:
@@ -118,14 +147,7 @@ class Bench:
         Raises:
             GenerationError: the setting gives no usable picture.
         """
-        whole, part = setting.json(), self._space.look(setting).json()
-
-        def found(block: Block) -> str | None:
-            own = self._own.get((whole, block))
-            if own is not None:
-                return own.digest
-            return None if anew else self._shared.get((part, block))
-
+        found = self._finder(setting, anew)
         self._generate(setting, [block for block in blocks if found(block) is None])
         return [digest for digest in map(found, blocks) if digest is not None]
 
@@ -218,7 +240,7 @@ class Bench:
             self._space.memory(setting),
             size=setting.get("size", ""),
             guided=float(setting.get("guidance", 0)) > 1,
-        ).json()
+        ).json() if self._share else setting.json()
         if cell not in self._memory:
             cost = self._host.memory(setting)
             self._append({"memory": cell, "cost": cost.to_dict()})

@@ -177,6 +177,21 @@ def failure_attributes(setting: Setting, error: GenerationError) -> dict[str, An
     return {"setting": dict(setting), "failure": {"kind": error.kind, "reason": error.reason}}
 
 
+def raced_attributes(
+    setting: Setting, cost: Cost | None, quality: Quality, pictures: Sequence[str],
+    scorer: Mapping[str, Any], saved_pictures: int, saved_seconds: float,
+) -> dict[str, Any]:
+    """Return the attributes of a trial that was raced out, with what that saved."""
+    return {
+        "setting": dict(setting),
+        **({} if cost is None else {"cost": cost.to_dict()}),
+        "quality": quality.to_dict(),
+        "pictures": list(pictures),
+        "scorer": dict(scorer),
+        "raced": {"pictures_saved": saved_pictures, "device_seconds_saved": saved_seconds},
+    }
+
+
 def constraints(
     cost: Cost | None, spec: StudySpec, aligned: Aligned | None = None
 ) -> dict[str, float]:

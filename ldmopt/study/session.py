@@ -45,6 +45,9 @@ class State:
         spent_seconds: device seconds spent so far, over all sessions.
         budget_seconds: the budget in device seconds, or None.
         pictures: pictures made in this session.
+        raced: settings that were dropped before all their pictures were made.
+        saved_pictures: pictures that this saved.
+        saved_seconds: device seconds that it saved, about.
         front: the feasible trials that no other beats in all objectives.
         default: the default's trial, once measured.
         notes: lines that the user should keep, oldest first.
@@ -57,6 +60,9 @@ class State:
     spent_seconds: float = 0.0
     budget_seconds: float | None = None
     pictures: int = 0
+    raced: int = 0
+    saved_pictures: int = 0
+    saved_seconds: float = 0.0
     front: Sequence[Trial] = ()
     default: Trial | None = None
     notes: tuple[str, ...] = ()
@@ -163,7 +169,8 @@ class Session:
         searched = {name: domain for name, domain in left.items() if domain is not None}
         self.space = replace(self.space, picture_knobs=picture_knobs, searched=searched)
         self.host.picture_part = self.space.picture
-        self.bench = Bench(self.host, self.folder, self.space, self.on_picture)
+        self.bench = Bench(self.host, self.folder, self.space, self.on_picture,
+                           self.spec.share)
 
     def on_picture(self) -> None:
         """Count a picture."""
@@ -193,13 +200,13 @@ def open_session(
     host, facts, space = open_host(spec, folder.log)
     try:
         session = Session(
-            spec, folder, host, space, Bench(host, folder, space), scorer, facts,
+            spec, folder, host, space, Bench(host, folder, space, share=spec.share), scorer, facts,
             [Block(prompt, seed) for prompt in search for seed in range(spec.seeds)],
             [Block(prompt, CONFIRM_SEEDS_FROM + seed)
              for prompt in confirm for seed in range(spec.seeds)],
             report, alignment=alignment,
         )
-        session.bench = Bench(host, folder, space, session.on_picture)
+        session.bench = Bench(host, folder, space, session.on_picture, spec.share)
         write_environment(session, space.context.model.digest())
         return session
     except BaseException:

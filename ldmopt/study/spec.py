@@ -60,10 +60,20 @@ class Caps(_Table):
 
 
 class Budget(_Table):
-    """When the search ends: after so many device seconds, or so many trials."""
+    """When the search ends: by whichever of the three comes first.
+
+    Attributes:
+        device_seconds: that it may take, confirmation included.
+        trials: settings measured, the default included.
+        gain: share of the hypervolume found so far; it ends when the last proposals are each
+            expected to add less (where the search tells), or added less together.
+        patience: how many proposals in a row must promise less than `gain`.
+    """
 
     device_seconds: float | None = Field(default=None, gt=0)
     trials: int | None = Field(default=None, ge=1)
+    gain: float | None = Field(default=None, gt=0, lt=1)
+    patience: int = Field(default=10, ge=1)
 
 
 class ScorerSpec(_Table):
@@ -121,7 +131,17 @@ class ImportedSpec(_Table):
 
 
 class StudySpec(_Table):
-    """One study, as its TOML says it; `imported` is there only where a table made the run."""
+    """One study, as its TOML says it.
+
+    Attributes:
+        search: name of a sampler in ``ldmopt/search/samplers/``.
+        share: whether settings with equal pictures share them, and those that need the same memory
+            its reading; without it every setting is made and measured by itself.
+        race: whether a setting that loses to a cheaper one is dropped before all its prompts were
+            made; None: where the search is ``factored`` and shares.
+        warm_start: folders of earlier runs to begin with.
+        imported: there only where a table made the run.
+    """
 
     name: str
     model: str = "miniature"
@@ -130,6 +150,9 @@ class StudySpec(_Table):
     seeds: int = Field(default=2, ge=1)
     search: str = "tpe"
     seed: int = Field(default=0, ge=0)
+    share: bool = True
+    race: bool | None = None
+    warm_start: list[str] = []
     plugins: list[str] = []
     storage: str | None = None
     deadline_seconds: float = Field(default=600.0, gt=0)
@@ -178,9 +201,23 @@ class StudySpec(_Table):
 
     @model_validator(mode="after")
     def _some_budget(self) -> StudySpec:
-        if self.budget.device_seconds is None and self.budget.trials is None:
-            raise ValueError("budget needs device_seconds or trials")
+        budget = self.budget
+        if budget.device_seconds is None and budget.trials is None and budget.gain is None:
+            raise ValueError("budget needs device_seconds, trials or gain; without one the search "
+                             "would never end: write for example trials = 60")
         return self
+
+    @model_validator(mode="after")
+    def _fair_race(self) -> StudySpec:
+        if self.race and not self.share:
+            raise ValueError("race = true needs share = true: in a plain search every setting is "
+                             "measured in full; leave race out")
+        return self
+
+    @property
+    def races(self) -> bool:
+        """Whether settings are raced."""
+        return self.share and (self.search == "factored" if self.race is None else self.race)
 
     @model_validator(mode="after")
     def _some_alignment(self) -> StudySpec:

@@ -1,1 +1,1 @@
-"""Samplers by name, one file each: a file holds ``make(seed) -> optuna.samplers.BaseSampler``."""
+"""Samplers by name, one file each: ``make(seed, space) -> optuna.samplers.BaseSampler``."""
