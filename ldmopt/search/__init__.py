@@ -46,6 +46,8 @@ def conditional(space: Space) -> dict[str, str]:
     for name in space.searched:
         for other, fitting in space.knobs[name].when.items():
             domain = space.searched.get(other)
+            if callable(fitting):
+                continue
             if isinstance(domain, Number):
                 some = domain.low in fitting or domain.high in fitting
                 every = domain.low in fitting and domain.high in fitting

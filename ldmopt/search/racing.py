@@ -33,6 +33,9 @@ Verdict = Literal["keep", "drop", "finish"]
 BOLDEST = 0.9
 """Share of the stake that is bet at the most."""
 
+NEARLY = 1e-9
+"""Differences this close are equal."""
+
 EXPECTED, SPREAD = -0.05, 0.25
 """Mean and deviation of a prompt's difference that the first bets go by."""
 
@@ -94,8 +97,8 @@ def evidence(
         level = margin
         if total is not None and total > seen:
             level += lost / (total - seen)
-        if level >= room:
-            return math.inf
+        if level > room - NEARLY:
+            break
         mean = first / count
         short = level - mean
         square = second / count - 2.0 * level * mean + level**2
@@ -104,7 +107,7 @@ def evidence(
         best = max(best, stake)
         seen, lost = seen + 1, lost + margin - difference
         count, first, second = count + 1, first + difference, second + difference**2
-    if total is not None and total > seen and margin + lost / (total - seen) >= room:
+    if total is not None and total > seen and margin + lost / (total - seen) > room + NEARLY:
         return math.inf
     return best
 

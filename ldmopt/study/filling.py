@@ -84,9 +84,10 @@ def cells(work: Work, proposer: Proposer) -> list[Trial]:
     at, way = np.nonzero(np.isfinite(table).all(axis=2))
     quality = np.array([trial.quality.win_rate for trial in found if trial.quality is not None])
     points = np.column_stack([quality[at], -table[at, way, 0], -table[at, way, 1]])
-    kept = np.flatnonzero(nondominated(points)) if len(points) else []
+    if not len(points):
+        return []
     result: list[Trial] = []
-    for index in kept:
+    for index in np.flatnonzero(nondominated(points)):
         trial, (seconds, peak) = found[at[index]], table[at[index], way[index], :2]
         setting = space.canonical({**space.default, **picture_params(space, trial.setting),
                                    **ways[way[index]]})

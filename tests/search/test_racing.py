@@ -67,3 +67,33 @@ def test_rivals_cost_no_more():
     quality = np.array([0.4, 0.5, 0.3, 0.6])
     assert rivals([2.0, 5.0], costs, quality) == [1, 0]
     assert rivals([0.1, 0.1], costs, quality) == []
+
+
+@pytest.mark.parametrize("draw", [
+    lambda rng, n: rng.normal(0.0, 0.25, n),
+    lambda rng, n: np.where(rng.random(n) < 0.1, 0.9, -0.1),
+    lambda rng, n: rng.choice([-1.0, 1.0], n),
+])
+def test_what_is_as_good_over_all_prompts_is_seldom_dropped_on_the_way(draw):
+    rng = np.random.default_rng(0)
+    races, wrong = 400, 0
+    for _ in range(races):
+        values = np.clip(draw(rng, 16), -1, 1)
+        values = rng.permutation(values if values.mean() >= 0 else -values)
+        room = max(0.3, values.max())
+        wrong += any(Race(0.1).decide([values[:n]], 16, [room]) == "drop" for n in range(3, 16))
+    assert wrong <= races * 0.1 + 3 * np.sqrt(races * 0.1 * 0.9)
+
+
+def test_a_rival_that_leaves_little_room_is_lost_to_sooner():
+    values = np.full(16, -0.2)
+
+    def seen(**how):
+        return next((n for n in range(1, 17) if evidence(values[:n], **how) >= 20), 99)
+
+    assert seen(total=16, room=0.4) < seen(total=16) < seen()
+
+
+def test_what_cannot_be_made_up_for_is_lost():
+    assert evidence(np.full(5, -0.9), total=6, room=0.5) == np.inf
+    assert evidence(np.array([-0.5]), total=2, room=0.5) < 20
