@@ -30,6 +30,9 @@ ROUNDS = 3
 MOST_WAYS = 512
 """Ways of running that are looked at; of more, a sample."""
 
+AFTER = "filled_after"
+"""Study attribute: how many settings had been tried when this was done, so that it is done once."""
+
 FILLED = -1
 """Number of what is no trial."""
 
@@ -37,8 +40,20 @@ FILLED = -1
 def fill(work: Work, proposer: Proposer) -> None:
     """Measure what would be confirmed and was not run yet."""
     session = work.session
-    if proposer.prices is None:
+    if proposer.prices is None or work.study.user_attrs.get(AFTER) == tried(work):
         return
+    _fill(work, proposer)
+    work.study.set_user_attr(AFTER, tried(work))
+
+
+def tried(work: Work) -> int:
+    """Return how many settings were tried."""
+    ledger = work.ledger.read()
+    return len(ledger.finished) + len(ledger.raced)
+
+
+def _fill(work: Work, proposer: Proposer) -> None:
+    session = work.session
     budget = session.spec.budget.trials
     last: Setting | None = None
     for _ in range(ROUNDS):
@@ -48,7 +63,7 @@ def fill(work: Work, proposer: Proposer) -> None:
         wanted = candidates(every, 1 + CONFIRMED_SETTINGS)
         new = by_load([one for one in wanted if one not in ledger.finished], session.space, last)
         if budget is not None:
-            new = new[: max(0, budget - len(ledger.finished) - len(ledger.raced))]
+            new = new[: max(0, budget - tried(work))]
         if not new:
             return
         for setting in new:

@@ -54,8 +54,7 @@ def search(work: Work, proposer: Proposer, kept: int = 0) -> None:
             _look(work, fresh)
         if proposer.used_up:
             break
-    work.warn(alarm.look_at_search(work.study, work.session.judges, work.ledger.read().trials))
-    _sum_up(work, why)
+    work.tell("search", f"ended: {why}" if why else "ended: nothing new was proposed")
 
 
 def revive(study: optuna.Study) -> None:
@@ -87,9 +86,10 @@ def _look(work: Work, fresh: bool) -> None:
                                        alarm.INTERIM_ALPHA))
 
 
-def _sum_up(work: Work, why: str) -> None:
+def sum_up(work: Work) -> None:
     """Say what racing saved, and whatever the user should know of the search as a whole."""
     ledger = work.ledger.read()
+    work.warn(alarm.look_at_search(work.study, work.session.judges, ledger.trials))
     if work.session.spec.races:
         work.study.set_user_attr(RACING, ledger.racing())
     if ledger.raced:
@@ -98,7 +98,6 @@ def _sum_up(work: Work, why: str) -> None:
             f"settings early and saved {ledger.saved_pictures} pictures, about "
             f"{ledger.saved_seconds:.0f} device seconds")
     work.warn(_odd(work))
-    work.tell("search", f"ended: {why}" if why else "ended: nothing new was proposed")
 
 
 def _odd(work: Work) -> str:

@@ -15,7 +15,7 @@ from ldmopt.study.judging import check_judges
 from ldmopt.study.output import write_outputs
 from ldmopt.study.proposing import Proposer
 from ldmopt.study.scoring import has_own, load_alignment, load_scorer
-from ldmopt.study.searching import search
+from ldmopt.study.searching import search, sum_up
 from ldmopt.study.session import Report, open_session
 from ldmopt.study.spec import StudySpec, read_spec
 from ldmopt.study.work import Work
@@ -83,6 +83,9 @@ def _run(spec: StudySpec, folder: RunFolder, report: Report) -> Rulebook:
             proposer = Proposer(work, earlier.as_evidence(session, known))
             search(work, proposer, kept=proposer.kept)
             fill(work, proposer)
+            # What was kept for filling and was not needed.
+            search(work, proposer)
+        sum_up(work)
         confirm(work)
         work.tell("distill", "writing the rulebook")
         rulebook = write_outputs(folder, work.study, work.evidence())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ldmopt.contracts import Trial
 from ldmopt.distillation.front import Bounds, Point, hypervolume
 from ldmopt.study.confirming import CONFIRMED_SETTINGS
+from ldmopt.study.timing import LEAST_CALLS
 from ldmopt.study.work import Work
 
 LARGEST_RESERVE = 0.4
@@ -55,12 +56,18 @@ def counted(work: Work) -> int:
 
 
 def reserve(work: Work) -> float:
-    """Return the device seconds that are kept for the confirmation."""
-    seconds = work.session.spec.budget.device_seconds or 0.0
+    """Return the device seconds that are kept for the confirmation.
+
+    Our own search keeps some, too, to time ways of running that it has only predicted.
+    """
+    spec = work.session.spec
+    seconds = spec.budget.device_seconds or 0.0
     costs = [trial.cost.seconds for trial in work.ledger.trials if trial.cost is not None]
     # Until others are known, a recommended setting is taken to cost a third of the default.
     typical = statistics.median(costs[1:] or [costs[0] / 3])
     wanted = len(work.session.held_out) * (costs[0] + CONFIRMED_SETTINGS * typical)
+    if spec.search == "factored" and spec.share:
+        wanted += CONFIRMED_SETTINGS * LEAST_CALLS * typical
     return float(min(wanted, LARGEST_RESERVE * seconds))
 
 
