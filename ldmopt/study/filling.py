@@ -39,7 +39,6 @@ FILLED = -1
 
 def fill(work: Work, proposer: Proposer) -> None:
     """Measure what would be confirmed and was not run yet."""
-    session = work.session
     if proposer.prices is None or work.study.user_attrs.get(AFTER) == tried(work):
         return
     _fill(work, proposer)
