@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from ldmopt.linting import lint
     from ldmopt.preview import plan
     from ldmopt.ready import pipeline
+    from ldmopt.reconcile.difference import diff
     from ldmopt.rulebook import Recommendation, Rulebook
     from ldmopt.study.fitting import fit_run as fit
     from ldmopt.study.labelled import labels_export, labels_import
     from ldmopt.study.output import distill_run as distill
+    from ldmopt.study.remeasuring import remeasure
     from ldmopt.study.spec import StudySpec, read_spec
     from ldmopt.study.stages import run
     from ldmopt.study.taste import rescore
@@ -43,7 +45,8 @@ _HOMES = {
     "import_table": "intake.importing", "Intake": "intake.importing",
     "label": "labeling.serve", "labels_export": "study.labelled",
     "labels_import": "study.labelled", "lint": "linting", "plan": "preview",
-    "pipeline": "ready",
+    "pipeline": "ready", "diff": "reconcile.difference",
+    "remeasure": "study.remeasuring",
     "read_setting": "apply", "read_spec": "study.spec", "rescore": "study.taste",
     "run": "study.stages", "write_picture": "apply",
 }
@@ -51,9 +54,10 @@ _HOMES = {
 __all__ = [
     "Block", "Context", "Cost", "GenerationError", "Intake", "Knob", "LdmoptError", "Picture",
     "Preference", "Quality", "Recommendation", "Rulebook", "Score", "Setting", "Space", "Stage",
-    "StudySpec", "UserError", "build_space", "distill", "doctor", "export", "fit", "formats",
-    "generate", "import_folder", "import_table", "label", "labels_export", "labels_import",
-    "lint", "pipeline", "plan", "read_setting", "read_spec", "rescore", "run", "write_picture",
+    "StudySpec", "UserError", "build_space", "diff", "distill", "doctor", "export", "fit",
+    "formats", "generate", "import_folder", "import_table", "label", "labels_export",
+    "labels_import", "lint", "pipeline", "plan", "read_setting", "read_spec", "remeasure",
+    "rescore", "run", "write_picture",
 ]
 
 

@@ -324,3 +324,29 @@ def fit_next(report: Mapping[str, Any], folder: Path) -> list[str]:
     else:
         lines.append(f'Let it judge a study with, in its TOML: [scorer] regressor = "{folder}"')
     return lines
+
+
+def remeasured_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say in lines what `remeasure` found."""
+    from ldmopt.exports._words import bytes_text, seconds_text, setting_text, win_text
+
+    quality, seconds, speed = found["quality"], found["seconds"], found["speed"]
+    memory = found["peak_memory_bytes"]
+    yield f"{found['id']}: {setting_text(found['setting'], found['default'])}"
+    yield f"{found['verdict'].upper()}: {found['why']}"
+    yield (f"win rate  stated {win_text(quality['stated'])}, here {win_text(quality['here'])} "
+           f"on {found['prompts']} prompts: {found['which_prompts']}")
+    yield (f"seconds   stated {seconds_text(seconds['stated'])}, here "
+           f"{seconds_text(seconds['here']['seconds'])} [{seconds['here']['low']:.3g}, "
+           f"{seconds['here']['high']:.3g}]{_times(seconds['ratio'])}")
+    shown = [f"{value:.2f}" if value else "unknown" for value in speed.values()]
+    yield f"speed     stated {shown[0]} times the default's, here {shown[1]}"
+    yield (f"memory    stated {bytes_text(memory['stated'])}, here {bytes_text(memory['here'])}"
+           f"{_times(memory['ratio'])}")
+    for name in ("device", "scorer"):
+        if found[name]["stated"] != found[name]["here"] and not found[name].get("same"):
+            yield f"{name:9} stated {found[name]['stated']}, here {found[name]['here']}"
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f" ({ratio:.2f} times)"

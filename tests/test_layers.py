@@ -15,7 +15,7 @@ RANKS = [
     ["recording"],
     ["domain"],
     ["knob", "knobs", "labels", "rulebook", "schema"],
-    ["meters", "scorers", "exports", "distillation"],
+    ["meters", "scorers", "exports", "distillation", "reconcile"],
     ["hosts", "search"],
     ["child"],
     ["study"],

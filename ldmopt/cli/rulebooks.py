@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ldmopt.cli.shared import Device, Json, app, print_json
+from ldmopt.cli.shared import Device, Json, app, console, print_json
 
 Book = Annotated[Path, typer.Argument(help="A rulebook.json or a run folder.",
                                       metavar="RUN|RULEBOOK.json")]
@@ -103,3 +103,44 @@ def export(
     else:
         write(output, text.encode())
         typer.echo(str(output))
+
+
+@app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(help="A rulebook.json or a run folder.", metavar="A")],
+    b: Annotated[Path, typer.Argument(help="Another one.", metavar="B")],
+    as_json: Json = False,
+) -> None:
+    """Say what changed from one rulebook to another, and where they contradict each other."""
+    from ldmopt import diff as compare
+    from ldmopt.reconcile.difference import lines
+
+    found = compare(a, b)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo("\n".join(lines(found)))
+
+
+@app.command()
+def remeasure(
+    rulebook: Book,
+    id: Annotated[str, typer.Argument(help="Which recommendation.", metavar="ID")],
+    prompts: Annotated[str | None, typer.Option(
+        help="Text file, one prompt a line; else prompts that the study did not choose by."
+    )] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many prompts.")] = 12,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure a recommendation on this machine: does what it states hold here?"""
+    from ldmopt import remeasure as measure_again
+    from ldmopt.display import progress, remeasured_lines
+
+    with progress(console(stderr=True)) as report:
+        found = measure_again(rulebook, id, prompts=prompts, count=count, device=device,
+                              report=report)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo("\n".join(remeasured_lines(found)))
