@@ -49,7 +49,7 @@ def diff(a: Rulebook | str | os.PathLike[str], b: Rulebook | str | os.PathLike[s
     default = changed(one["default"]["setting"], other["default"]["setting"])
     scope = {key: [one["scope"].get(key), other["scope"].get(key)] for key in SCOPE
              if one["scope"].get(key) != other["scope"].get(key)}
-    wins = [key for key in ("model_digest", "scorer") if key in scope]
+    wins: list[str] = [key for key in ("model_digest", "scorer") if key in scope]
     wins += ["default"] if default else []
     costs = [key for key in ("model_digest", "device") if key in scope]
     found: dict[str, Any] = {
