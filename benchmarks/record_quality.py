@@ -11,6 +11,12 @@ that the classifier of renders finds.
     python benchmarks/record_quality.py record --journal .cache/quality.jsonl   # hours; resumes
     python benchmarks/record_quality.py pack --journal .cache/quality.jsonl
 
+What searches recommended (`search.py`) is then made for 64 prompts that no search saw, and so are
+the default and what exhaustive search on the 16 would have chosen:
+
+    python benchmarks/record_quality.py record --held-out FOLDER --journal .cache/held-out.jsonl
+    python benchmarks/record_quality.py pack --held-out FOLDER --journal .cache/held-out.jsonl
+
 Settings come in a random order, so an unfinished journal is a fair sample of the grid.
 """
 
@@ -43,7 +49,7 @@ GRID: dict[str, tuple[Any, ...]] = {
     "guidance": (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 12.0),
     "size": ("48x48", "64x64", "96x64", "96x96"),
 }
-PROMPTS, SEEDS, BATCH = 16, 2, 8
+PROMPTS, HELD_OUT, SEEDS, BATCH = 16, 64, 2, 8
 COLUMNS = ("member_0", "member_1", "member_2", "member_3", "alignment", "attributes")
 
 
@@ -56,23 +62,32 @@ def settings() -> list[Setting]:
     return sorted(every, key=lambda setting: setting != default)
 
 
-def blocks() -> list[tuple[Block, Any]]:
-    """Return prompts with seeds, each with its scene."""
-    return [(Block(text, seed), scene) for text, scene in captions(PROMPTS)
-            for seed in range(SEEDS)]
+def picked(folder: Path) -> list[Setting]:
+    """Return the default, and what runs of `search.py` in a folder chose or should have chosen."""
+    lines = (folder / "runs.jsonl").read_text().splitlines()
+    told = [item for line in lines for item in json.loads(line)["recommended"]]
+    found = [item[name] for item in told for name in ("picture", "best") if item[name]]
+    return list(dict.fromkeys([settings()[0], *map(Setting, found)]))
+
+
+def blocks(held_out: bool = False) -> list[tuple[Block, Any]]:
+    """Return prompts with seeds, each with its scene; the held-out ones are others."""
+    every = captions(PROMPTS + HELD_OUT)
+    chosen = every[PROMPTS:] if held_out else every[:PROMPTS]
+    return [(Block(text, seed), scene) for text, scene in chosen for seed in range(SEEDS)]
 
 
 class Judges:
     """What scores a picture: the regressor's members, the towers, the classifier."""
 
-    def __init__(self) -> None:
-        """Open all three."""
+    def __init__(self, judged: list[tuple[Block, Any]]) -> None:
+        """Open all three, for pictures of these blocks."""
         from ldmopt.miniature import classifier, towers
         from ldmopt.scorers import default
 
         self.regressor, self.towers = default(), towers.load()
         self.classifier = classifier.load()
-        self.blocks = blocks()
+        self.blocks = judged
         self.texts = self.towers.embed_captions([block.prompt for block, _ in self.blocks])
 
     def __call__(self, pictures: list[Picture]) -> list[list[float]]:
@@ -99,15 +114,16 @@ def known(journal: Path) -> dict[Setting, dict[str, Any]]:
     return found
 
 
-def record(journal: Path, limit: int | None) -> None:
+def record(journal: Path, limit: int | None, held_out: Path | None) -> None:
     """Make, score and note what is missing."""
     journal.parent.mkdir(parents=True, exist_ok=True)
     done = known(journal)
-    missing = [setting for setting in settings()[:limit] if setting not in done]
+    wanted = settings() if held_out is None else picked(held_out)
+    missing = [setting for setting in wanted[:limit] if setting not in done]
     model = describe("miniature")
     space = build_space({"backend": "onnx", "batch": BATCH}, {},
                         Context(model, "cpu", machine.packages()))
-    judges = Judges()
+    judges = Judges(blocks(held_out is not None))
     host = ProcessHost(model, "cpu", backends=["onnx"], picture_part=space.picture,
                        log=journal.with_suffix(".log"))
     with closing(host), journal.open("a") as file:
@@ -131,7 +147,7 @@ def one(host: ProcessHost, space: Space, setting: Setting, judges: Judges) -> di
     return {"setting": dict(setting), "scores": judges(pictures)}
 
 
-def pack(journal: Path, out: Path) -> Path:
+def pack(journal: Path, out: Path, held_out: Path | None) -> Path:
     """Write the journal as one table: `(settings, blocks, columns)`."""
     from safetensors.numpy import save_file
 
@@ -139,7 +155,9 @@ def pack(journal: Path, out: Path) -> Path:
 
     regressor = default()
     done = known(journal)
-    rows = [setting for setting in settings() if "scores" in done.get(setting, {})]
+    wanted = settings() if held_out is None else picked(held_out)
+    judged = blocks(held_out is not None)
+    rows = [setting for setting in wanted if "scores" in done.get(setting, {})]
     table = np.array([done[setting]["scores"] for setting in rows], np.float32)
     facts = {
         "schema_version": "1",
@@ -147,15 +165,15 @@ def pack(journal: Path, out: Path) -> Path:
         "columns": json.dumps(COLUMNS),
         "settings": json.dumps([dict(setting) for setting in rows]),
         "failed": json.dumps([line for line in done.values() if "failed" in line]),
-        "missing": str(len(settings()) - len(done)),
-        "blocks": json.dumps([[block.prompt, block.seed] for block, _ in blocks()]),
+        "missing": str(len(wanted) - len(rows)),
+        "blocks": json.dumps([[block.prompt, block.seed] for block, _ in judged]),
         "scorer": json.dumps(dict(regressor.identity)),
         "noise": repr(regressor.noise),
         "model_digest": describe("miniature").digest(),
         "environment": json.dumps(machine.describe("cpu")),
     }
     out.mkdir(parents=True, exist_ok=True)
-    path = out / QUALITY
+    path = out / (QUALITY if held_out is None else f"held-out-{QUALITY}")
     save_file({"scores": table.astype(np.float16)}, path, facts)
     return path
 
@@ -167,11 +185,12 @@ def main() -> None:
     parser.add_argument("--journal", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/tables/miniature"))
     parser.add_argument("--limit", type=int, help="record only so many settings")
+    parser.add_argument("--held-out", type=Path, help="folder of search.py's runs")
     options = parser.parse_args()
     if options.what == "record":
-        record(options.journal, options.limit)
+        record(options.journal, options.limit, options.held_out)
     else:
-        print(pack(options.journal, options.out))
+        print(pack(options.journal, options.out, options.held_out))
 
 
 if __name__ == "__main__":

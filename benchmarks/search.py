@@ -293,7 +293,8 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     table = search_table.load(options.table, options.quick, options.shuffle)
-    bench, limit = Bench(table), options.limit * table.picture_seconds
+    bench = Bench(table)
+    limit = (0.5 if options.quick else options.limit) * table.picture_seconds
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "runs.jsonl"
     runs = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
@@ -308,7 +309,7 @@ def main() -> None:
     facts = {"schema_version": 1, "source": table.source, "limit": limit,
              "picture_grid_seconds": table.picture_seconds, "grid_seconds": table.whole_seconds,
              "environment": machine.describe("cpu")}
-    search_outcome.tell(table, runs, facts, options.out)
+    search_outcome.tell(table, runs, facts, options.out, options.table)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from search_table import Table
+from search_table import Table, win_rates
 
+from ldmopt.contracts import Setting
+from ldmopt.distillation.intervals import mean_interval
+from ldmopt.recording import QUALITY, Recording
 from ldmopt.search.hypervolume import nondominated
 
 Floats = NDArray[np.float64]
@@ -55,9 +58,39 @@ def recommended(table: Table, pictures: list[int], count: int) -> list[dict[str,
         best = int(np.argmax(np.where(least <= limit, quality, -1.0)))
         chosen = int(inside[np.argmax(quality[inside])]) if len(inside) else None
         regret = quality[best] - (0.0 if chosen is None else quality[chosen])
-        found.append({"seconds": round(float(limit), 4), "picture": chosen, "best": best,
+        found.append({"seconds": round(float(limit), 4),
+                      "picture": None if chosen is None else table.pictures[chosen],
+                      "best": table.pictures[best],
                       "regret": round(float(regret), 5)})
     return found
+
+
+def held_out(table: Table, runs: list[dict], folder: Path) -> dict[str, Any] | None:
+    """Hold what was recommended against exhaustive search's choice, on prompts that none saw.
+
+    Returns:
+        The mean difference of win rates (recommended minus exhaustive) over runs and budgets, with
+        its 95 % interval over prompts, and how far exhaustive search's own choices fall from the
+        search's prompts to these; None where nothing is recorded.
+    """
+    name = f"held-out-{QUALITY}"
+    told = [item for run in runs if run["search"] == "factored" for item in run["recommended"]]
+    if not told or not (folder / name).exists():
+        return None
+    recording = Recording.read(folder, name)
+    wins = win_rates(recording)
+    row = {setting: place for place, setting in enumerate(recording.settings)}
+    known = [item for item in told
+             if item["picture"] and {Setting(item["picture"]), Setting(item["best"])} <= set(row)]
+    seen = {Setting(item): place for place, item in enumerate(table.pictures)}
+    ours, best = (np.mean([wins[row[Setting(item[kind])]] for item in known], axis=0)
+                  for kind in ("picture", "best"))
+    gap = mean_interval(ours - best, ends=(-1.0, 1.0), reference=0.0)
+    search = np.mean([table.quality[seen[Setting(item["best"])], 0] for item in known])
+    return {"prompts": wins.shape[1], "settings": len(row), "recommendations": len(known),
+            "of": len(told), "difference": gap.estimate, "low": gap.low, "high": gap.high,
+            "exhaustive_on_search_prompts": float(search),
+            "exhaustive_on_held_out": float(best.mean()), "ours_on_held_out": float(ours.mean())}
 
 
 def summary(runs: list[dict]) -> dict[str, Any]:
@@ -106,6 +139,13 @@ def text(facts: dict[str, Any]) -> str:
         lines += ["", f"Recommendations of factored at 8 budgets after {facts['limit']:.0f} device "
                       f"seconds: mean regret {own['regret'][0]:.4f} of win rate, largest "
                       f"{own['regret'][1]:.4f}; racing saved {own['saved_by_racing']:.0f} s."]
+    gap = facts.get("held_out")
+    if gap:
+        lines += ["", f"On {gap['prompts']} held-out prompts they are {gap['difference']:+.4f} "
+                      f"[{gap['low']:+.4f}, {gap['high']:+.4f}] of win rate from what exhaustive "
+                      "search on the table's prompts would have chosen, which itself falls from "
+                      f"{gap['exhaustive_on_search_prompts']:.3f} to "
+                      f"{gap['exhaustive_on_held_out']:.3f}."]
     return "\n".join(lines) + "\n"
 
 
@@ -123,10 +163,13 @@ def ratios(found: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def tell(table: Table, runs: list[dict], facts: dict[str, Any], out: Path) -> None:
+def tell(
+    table: Table, runs: list[dict], facts: dict[str, Any], out: Path, folder: Path
+) -> None:
     """Write search.json, search.md and search.png; print the summary."""
     found = summary(runs)
-    facts = {**facts, "summary": found, "ratios": ratios(found)}
+    facts = {**facts, "summary": found, "ratios": ratios(found),
+             "held_out": held_out(table, runs, folder)}
     (out / "search.json").write_text(json.dumps(facts, indent=1) + "\n")
     (out / "search.md").write_text(text(facts))
     if runs:

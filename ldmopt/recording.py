@@ -84,14 +84,18 @@ class Recording:
     facts: Mapping[str, Any]
 
     @classmethod
-    def read(cls, folder: str | Path) -> Recording:
+    def read(cls, folder: str | Path, quality: str = QUALITY) -> Recording:
         """Read a table's two files.
+
+        Args:
+            folder: holds them.
+            quality: name of the one with the scores, where a table has several sets of blocks.
 
         Raises:
             UserError: one is missing or is none.
         """
         folder = Path(folder)
-        facts, scores = _quality(folder / QUALITY)
+        facts, scores = _quality(folder / quality)
         parts, step_more, calls, calls_at = _costs(folder / COSTS)
         return cls(
             tuple(Setting(item) for item in json.loads(facts.pop("settings"))),
