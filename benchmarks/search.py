@@ -42,7 +42,8 @@ from search_table import DEFAULT, TIMED, Found, Table
 from ldmopt import machine
 from ldmopt.search.factored import FactoredSampler
 from ldmopt.search.priced import Rules
-from ldmopt.search.racing import Race, rivals
+from ldmopt.search.racing import Race, partial_mean, rivals
+from ldmopt.study.raced import RIVALS
 
 SHARES = (0.90, 0.95, 0.98, 0.99)
 DIRECTIONS = ["maximize", "minimize", "minimize"]
@@ -54,9 +55,6 @@ OTHERS = ("tpe", "nsga2", "gp", "qlognehvi", "random", "grid")
 MODES = {"factored": "factored", **{name: "plain" for name in OTHERS},
          **{f"{name}-shared": "shared" for name in OTHERS}}
 BUDGETS = 8
-LEAST_SPREAD = 0.05
-"""Deviation between prompts that a race believes in at the least."""
-
 
 class Bench:
     """A table behind Optuna's ask and tell."""
@@ -180,26 +178,25 @@ def factored(bench: Bench, costs: Predicted, seed: int) -> FactoredSampler:
 class Racing:
     """Judges settings prompt by prompt, and drops those that cannot be on the front any more."""
 
-    def __init__(self, table: Table) -> None:
-        """Take the costs of one way of running as those of all: rivals are cheaper in any."""
-        self._table, self._race = table, Race()
-        self._costs = np.stack([table.seconds[:, 0], table.memory[:, 0]], axis=1)
+    def __init__(self, table: Table, costs: Predicted, seed: int) -> None:
+        """Race by predicted costs, on prompts in an order that is drawn for each setting."""
+        self._wins, self._costs, self._seed, self._race = table.wins, costs, seed, Race()
         self._done: list[int] = []
 
-    def judge(self, picture: int) -> tuple[int, float, float]:
-        """Return how many prompts were seen, and the mean win rate with its variance."""
-        wins = self._table.wins
-        total = wins.shape[1]
+    def judge(self, picture: int, way: int) -> tuple[float, float, float]:
+        """Return the share of prompts seen, and the mean win rate with its variance."""
+        total = self._wins.shape[1]
+        costs = np.stack([self._costs.seconds[:, way], self._costs.memory[:, way]], axis=1)
         done = np.array(self._done, np.intp)
-        chosen = done[rivals(self._costs[picture], self._costs[done], wins[done].mean(axis=1))]
+        chosen = done[rivals(costs[picture], costs[done], self._wins[done].mean(axis=1), RIVALS)]
+        order = np.random.default_rng([self._seed, picture]).permutation(total)
+        gaps = [self._wins[picture, order] - self._wins[rival, order] for rival in chosen]
+        rooms = [1.0 - float(self._wins[rival].min()) for rival in chosen]
         for seen in range(self._race.least, total):
-            gaps = [wins[picture, :seen] - wins[rival, :seen] for rival in chosen]
-            if self._race.decide(gaps, total) == "drop":
-                spread = max(LEAST_SPREAD, float(wins[picture, :seen].std(ddof=1)))
-                return seen, float(wins[picture, :seen].mean()), spread**2 / seen * (
-                    1 - seen / total)
+            if self._race.decide([gap[:seen] for gap in gaps], total, rooms) == "drop":
+                return seen / total, *partial_mean(self._wins[picture, order[:seen]], total)
         self._done.append(picture)
-        return total, float(wins[picture].mean()), 0.0
+        return 1.0, float(self._wins[picture].mean()), 0.0
 
 
 def one(name: str, bench: Bench, costs: Predicted, seed: int, limit: float) -> dict:
@@ -208,7 +205,7 @@ def one(name: str, bench: Bench, costs: Predicted, seed: int, limit: float) -> d
     mode = MODES[name] if table.factors or MODES[name] == "plain" else "cells"
     study = optuna.create_study(directions=DIRECTIONS, sampler=sampler(name, bench, costs, seed))
     study.enqueue_trial(bench.default())
-    race = Racing(table) if mode == "factored" else None
+    race = Racing(table, costs, seed) if mode == "factored" else None
     found, whole, timed = Found(table), set(), set()
     spent = 0.0 if mode == "plain" else costs.spent
     curve, proposing, saved = [(spent, 0.0)], [], 0.0
@@ -226,9 +223,8 @@ def one(name: str, bench: Bench, costs: Predicted, seed: int, limit: float) -> d
         if mode == "plain" or unit not in whole:
             price = float(table.price[pair])
             if race is not None:
-                seen, value, variance = race.judge(picture)
+                share, value, variance = race.judge(picture, way)
                 trial.set_user_attr("evidence", (value, variance))
-                share = seen / table.wins.shape[1]
                 spent, saved = spent + share * price, saved + (1 - share) * price
                 if share < 1:
                     study.tell(trial, state=TrialState.PRUNED)

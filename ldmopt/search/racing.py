@@ -112,6 +112,22 @@ def evidence(
     return best
 
 
+def partial_mean(values: Floats, total: int) -> tuple[float, float]:
+    """Return the mean of some of a population, and its variance as the mean of all of it.
+
+    What counts is the win rate over all prompts of a search: seen on all it is exact, on fewer it
+    has the error of a sample drawn without replacement (Cochran 1977, section 2.6).
+
+    Args:
+        values: `(n,)` win rates of the prompts seen.
+        total: how many prompts there are.
+    """
+    mean, seen = float(np.mean(values)), len(values)
+    # Two half prompts at 0 and 1 keep the error of all-alike wins above zero.
+    squares = float(np.square(values - mean).sum()) + 0.5 * ((1 - mean) ** 2 + mean**2)
+    return mean, max(0.0, 1.0 - seen / total) * squares / seen / seen
+
+
 def rivals(
     cost: Sequence[float], front_costs: Floats, front_quality: Floats, most: int = 3
 ) -> list[int]:

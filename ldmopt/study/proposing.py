@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
@@ -18,6 +19,7 @@ from ldmopt.search import make_sampler, suggest
 from ldmopt.search.cost import CostModel
 from ldmopt.search.factored import Earlier, FactoredSampler
 from ldmopt.search.pricing import Limits, Pricing
+from ldmopt.search.racing import partial_mean
 from ldmopt.study import stopping
 from ldmopt.study.confirming import CONFIRMED_SETTINGS
 from ldmopt.study.loads import by_load
@@ -177,9 +179,6 @@ def factored(
 def evidence(prompts: int) -> Callable[[FrozenTrial], tuple[float, float] | None]:
     """Return what reads a trial's win rate with its variance.
 
-    What counts is the win rate over all prompts of the search: seen on all it is exact, on fewer
-    it has the error of a sample drawn without replacement (Cochran 1977, section 2.6).
-
     Args:
         prompts: how many there are.
     """
@@ -192,11 +191,7 @@ def evidence(prompts: int) -> Callable[[FrozenTrial], tuple[float, float] | None
 
 def reading(quality: Quality, prompts: int) -> tuple[float, float]:
     """Return a win rate with its variance as one over so many prompts."""
-    wins = list(prompt_means(quality.blocks).values())
-    seen, mean = len(wins), quality.win_rate
-    # Two half prompts at 0 and 1 keep the error of all-alike wins above zero.
-    squares = sum((win - mean) ** 2 for win in wins) + 0.5 * ((1 - mean) ** 2 + mean**2)
-    return mean, max(0.0, 1.0 - seen / prompts) * squares / seen / seen
+    return partial_mean(np.array(list(prompt_means(quality.blocks).values())), prompts)
 
 
 def picture_params(space: Space, setting: Setting) -> dict[str, Any]:
@@ -213,8 +208,6 @@ def way_params(space: Space, setting: Setting) -> dict[str, Any]:
 
 def nothing_fits(session: Session, prices: Pricing) -> str:
     """Word that no setting is predicted to meet the caps, and what the nearest would need."""
-    import numpy as np
-
     from ldmopt.search import distributions
     from ldmopt.search.encoding import Encoding, levels
 
