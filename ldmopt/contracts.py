@@ -32,11 +32,12 @@ FailureKind: TypeAlias = Literal[
 class Setting(Mapping[str, Value]):
     """A frozen, hashable, JSON-ready choice of one value for each of some knobs."""
 
-    __slots__ = ("_items",)
+    __slots__ = ("_items", "_json")
 
     def __init__(self, values: Mapping[str, Value] | None = None, **more: Value) -> None:
         """Take knob names with their values, as a mapping, as keywords, or both."""
         self._items: dict[str, Value] = dict(sorted({**(values or {}), **more}.items()))
+        self._json: str | None = None
 
     def __getitem__(self, name: str) -> Value:
         """Return the value of one knob."""
@@ -56,7 +57,9 @@ class Setting(Mapping[str, Value]):
 
     def __eq__(self, other: object) -> bool:
         """Compare by canonical JSON, so that 7 and 7.0 differ only where JSON tells them apart."""
-        return isinstance(other, Mapping) and self.json() == Setting(other).json()
+        if not isinstance(other, Setting):
+            return isinstance(other, Mapping) and self == Setting(other)
+        return self.json() == other.json()
 
     def __repr__(self) -> str:
         """Show the setting as ``knob=value`` pairs."""
@@ -68,7 +71,9 @@ class Setting(Mapping[str, Value]):
 
     def json(self) -> str:
         """Return the canonical JSON text: sorted keys, no spaces."""
-        return json.dumps(self._items, sort_keys=True, separators=(",", ":"))
+        if self._json is None:
+            self._json = json.dumps(self._items, sort_keys=True, separators=(",", ":"))
+        return self._json
 
     def only(self, names: Sequence[str] | frozenset[str] | set[str]) -> Setting:
         """Return the part of the setting that concerns these knobs."""
@@ -367,6 +372,8 @@ class Trial:
         aligned: how well its pictures fit their captions, where the study has a scorer for that.
         cross_fitted: the scorer's wins in the search blocks, each by a scorer that learned from
             no label of that block's prompt; empty where there are none.
+        raced_out: it was dropped before it had seen all blocks, because of what it showed in
+            them; so its win rate is no estimate of what it would win on all.
     """
 
     number: int
@@ -378,6 +385,12 @@ class Trial:
     feasible: bool = True
     aligned: Aligned | None = None
     cross_fitted: tuple[BlockWin, ...] = ()
+    raced_out: bool = False
+
+    @property
+    def measured(self) -> bool:
+        """Whether its pictures were made and judged in all blocks."""
+        return bool(self.cost and self.quality) and not self.failure and not self.raced_out
 
     @property
     def shown(self) -> dict[Block, str]:

@@ -67,12 +67,24 @@ def plan(
 
 
 @app.command()
-def rulebook(run: Run, as_json: Json = False) -> None:
-    """Distill a run's rulebook anew."""
+def rulebook(
+    run: Run,
+    margin: Annotated[float | None, typer.Option(
+        help="How much lower a win rate may be and still count as not worse; 0.05."
+    )] = None,
+    worth: Annotated[float | None, typer.Option(
+        help="The gain in win rate from which a change is worth it; 0.02."
+    )] = None,
+    confidence: Annotated[float | None, typer.Option(
+        help="Of intervals, and of all verdicts together; 0.95."
+    )] = None,
+    as_json: Json = False,
+) -> None:
+    """Distill a run's rulebook anew, with other constants than the study's [rulebook] if given."""
     from ldmopt import distill
     from ldmopt.display import recommendations_table
 
-    found = distill(run)
+    found = distill(run, margin=margin, worth=worth, confidence=confidence)
     if as_json:
         print_json(found.data)
     else:

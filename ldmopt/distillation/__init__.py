@@ -10,15 +10,14 @@ from typing import Any
 from ldmopt.contracts import Evidence
 from ldmopt.distillation import avoid, effects, ladder, plateaus, table
 from ldmopt.distillation.confirmed import Confirmed, confirmed
+from ldmopt.distillation.constants import Constants
 from ldmopt.distillation.contrasts import all_contrasts
+from ldmopt.distillation.selection import curse
 from ldmopt.distillation.shortlist import candidates
 from ldmopt.errors import UserError
 from ldmopt.rulebook import SCHEMA_VERSION, Rulebook
 
-__all__ = ["candidates", "distill"]
-
-MARGIN = 0.05
-CONFIDENCE = 0.95
+__all__ = ["Constants", "candidates", "distill"]
 
 _SCOPE: dict[str, Any] = {
     "model": "", "model_digest": "", "device": "", "versions": {}, "prompts": 0, "seeds": 0,
@@ -27,67 +26,68 @@ _SCOPE: dict[str, Any] = {
 
 
 def distill(
-    evidence: Evidence,
-    margin: float = MARGIN,
-    confidence: float = CONFIDENCE,
-    created: datetime | None = None,
+    evidence: Evidence, constants: Constants | None = None, created: datetime | None = None
 ) -> Rulebook:
     """Turn a study's evidence into its rulebook.
 
     Recommendations and the front hold only settings that were generated and measured again on
     held-out prompts and seeds. Effects, plateaus, equivalent values and what to avoid rest on the
     search's trials; the chance of any false verdict among effects and avoid rules together is
-    held to 1 - confidence, half for each.
+    held to 1 - confidence.
 
     Args:
         evidence: the records of a run.
-        margin: how much lower a win rate may be and still count as not worse.
-        confidence: of all intervals.
+        constants: margin, confidence and the like; the usual ones when None.
         created: time stamp; now when None.
 
     Raises:
-        UserError: the default was not confirmed, so that nothing can be compared with it; or
-            margin or confidence is out of range.
+        UserError: the default was not confirmed, so that nothing can be compared with it.
     """
-    if not 0.0 < margin < 0.5:
-        raise UserError(f"margin must be above 0 and below 0.5, got {margin}")
-    if not 0.5 <= confidence <= 0.99:
-        raise UserError(f"confidence must be within 0.5 and 0.99, got {confidence}")
+    constants = constants or Constants()
     if evidence.default not in evidence.confirmations:
         raise UserError(
             f"study {evidence.study!r} has not measured its default on held-out prompts yet: "
             "run it again to finish the confirmation"
         )
-    rows = confirmed(evidence, margin, confidence)
+    rows = confirmed(evidence, constants)
     fit = [row for row in rows if not row.against]
     return Rulebook.from_data({
-        **_head(evidence, margin, confidence, created or datetime.now(UTC), rows),
+        **_head(evidence, constants, created or datetime.now(UTC), rows),
         "default": _default(evidence),
         "recommendations": [
-            ladder.to_dict(choice, evidence, len(rows), confidence)
-            for choice in ladder.choices(fit)
+            ladder.to_dict(choice, evidence, rows, constants)
+            for choice in ladder.choices(fit, constants)
         ],
         "front": [ladder.point_to_dict(row, evidence.imported)
                   for row in ladder.front_of(fit)],
-        **_rules(evidence, effects.Rules(confidence, margin, (1.0 - confidence) / 2.0)),
+        **_rules(evidence, constants),
     })  # fmt: skip
 
 
 def _head(
-    evidence: Evidence, margin: float, confidence: float, created: datetime,
-    rows: Sequence[Confirmed],
+    evidence: Evidence, constants: Constants, created: datetime, rows: Sequence[Confirmed]
 ) -> dict[str, Any]:
     """What the rulebook is and what it was seen on."""
+    further: dict[str, Any] = {}
     left_out = [{"setting": dict(row.setting), "why": row.against} for row in rows if row.against]
+    if left_out:
+        further["left_out"] = left_out
+    raced_out = sum(trial.raced_out for trial in evidence.trials)
+    if raced_out:
+        further["raced_out"] = raced_out
+    selection = curse(evidence, rows, constants.confidence)
+    if selection:
+        further["selection"] = selection
     return {
         "schema_version": SCHEMA_VERSION,
         "ldmopt_version": _version(),
         "study": evidence.study,
         "generation": evidence.generation,
         "created": created.isoformat(timespec="seconds"),
-        "confidence": confidence,
-        "margin": margin,
-        "scope": {**_SCOPE, **evidence.scope, **({"left_out": left_out} if left_out else {})},
+        "confidence": constants.confidence,
+        "margin": constants.margin,
+        "constants": constants.to_dict(),
+        "scope": {**_SCOPE, **evidence.scope, **further},
     }
 
 
@@ -103,19 +103,14 @@ def _default(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _rules(evidence: Evidence, rules: effects.Rules) -> dict[str, Any]:
+def _rules(evidence: Evidence, constants: Constants) -> dict[str, Any]:
     """What the search's trials say about knobs."""
     measured = table.build(evidence)
-    labels = int(evidence.scope.get("human_labels", 0))
-    judged_by = {"judged_by": "the regressor alone", "human_labels": labels}
-    if labels:
-        judged_by["judged_by"] = evidence.scope.get(
-            "judged_by", "the regressor, which learned from human labels too")
     return {
-        "effects": effects.effects(all_contrasts(measured), rules, judged_by),
-        "plateaus": plateaus.plateaus(measured, rules),
-        "equivalent": plateaus.equivalent(measured, rules),
-        "avoid": avoid.avoid(evidence, measured, rules, judged_by),
+        "effects": effects.effects(evidence, measured, all_contrasts(measured), constants),
+        "plateaus": plateaus.plateaus(evidence, measured, constants),
+        "equivalent": plateaus.equivalent(evidence, measured, constants),
+        "avoid": avoid.avoid(evidence, measured, constants),
     }
 
 

@@ -1,11 +1,18 @@
-"""An additive model of wins: every knob adds its own amount, fitted to each prompt alike."""
+"""An additive model of wins: every knob adds its own amount, fitted to each prompt alike.
+
+Least squares, whose contrasts are weights on settings; applied to each prompt's wins they give an
+effect by prompt. What the model itself gets wrong, all prompts alike, is told by its residuals.
+`Additive.pairwise` adds the terms of two knobs together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ldmopt.contracts import Setting, Value
 from ldmopt.distillation.saddlepoint import Floats
@@ -14,6 +21,11 @@ from ldmopt.distillation.table import Table, distinct, ordered, value_key
 MOST_LEVELS = 4
 FEWEST_SETTINGS = 3
 """Settings that a level needs before anything is said about it."""
+
+FEWEST_IN_CORNER = 2
+"""Settings that each of two levels needs under each of two conditions."""
+
+SINGULAR = 1e-10
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,9 @@ class Level:
 
     label: Value
     members: tuple[Value, ...]
+
+
+Column = tuple[str, Level] | None
 
 
 @dataclass(frozen=True)
@@ -52,72 +67,156 @@ def levels(settings: Sequence[Setting], knob: str) -> list[Level]:
     return [Level(group[len(group) // 2], tuple(group)) for group in groups.values()]
 
 
-@dataclass(frozen=True)
+class Fit:
+    """Least squares of settings x prompts on a design; contrasts are weights of its columns."""
+
+    def __init__(self, design: Floats, wins: Floats) -> None:
+        """Fit.
+
+        Args:
+            design: settings x columns.
+            wins: settings x prompts.
+        """
+        gram = np.linalg.pinv(design.T @ design, rcond=SINGULAR, hermitian=True)
+        self.inverse = gram @ design.T
+        self.told = self.inverse @ design
+        self.wins = wins
+        self.freedom = len(design) - round(float(np.trace(self.told)))
+        means = wins.mean(axis=1)
+        residuals = means - design @ (self.inverse @ means)
+        self.level = float(means.mean())
+        self.variance = float(residuals @ residuals) / max(1, self.freedom)
+
+    def contrast(self, weights: Floats) -> ModelContrast | None:
+        """Return what the weights of the columns tell, or None where the settings cannot."""
+        if self.freedom < 1 or not np.allclose(weights @ self.told, weights, atol=1e-6):
+            return None
+        spread = weights @ self.inverse
+        deviation = float(np.sqrt(self.variance * (spread @ spread)))
+        return ModelContrast(spread @ self.wins, self.level, deviation, self.freedom)
+
+
+@dataclass(frozen=True, eq=False)
 class Additive:
     """The fitted model.
 
     Attributes:
+        looks: the settings that were seen on every prompt.
         columns: the design's columns as (knob, level); the first one, an intercept, is None.
-        inverse: columns x settings, the design's pseudo-inverse.
-        design: settings x columns.
-        wins: settings x prompts.
+        design: looks x columns.
+        fit: the least squares.
     """
 
-    columns: tuple[tuple[str, Level] | None, ...]
-    inverse: Floats
+    looks: tuple[Setting, ...]
+    columns: tuple[Column, ...]
     design: Floats
-    wins: Floats
+    fit: Fit
+    _pairwise: dict[tuple[str, tuple[str, int]], PairwiseTerms] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, table: Table) -> Additive | None:
-        """Fit to the settings that were seen on every prompt; None when they are too few."""
-        by_prompt = table.over_prompts(table.wins)
-        whole = np.flatnonzero(~np.isnan(by_prompt).any(axis=1))
-        looks = [table.looks[index] for index in whole]
-        columns: list[tuple[str, Level] | None] = [None]
-        for knob in sorted({name for look in looks for name in look}):
-            steps = levels(looks, knob)
-            always = all(knob in look for look in looks)
-            columns += [(knob, step) for step in (steps[1:] if always else steps)]
-        design = np.array([[_cell(look, column) for column in columns] for look in looks])
-        if len(looks) < len(columns) + FEWEST_SETTINGS:
-            return None
-        return cls(tuple(columns), np.linalg.pinv(design), design, by_prompt[whole])
+    def of(cls, table: Table) -> Additive | None:
+        """Return the model of a table's wins, fitted once; None when settings are too few."""
+        return _fitted(table)
 
     def contrast(self, knob: str, start: Level, end: Level) -> ModelContrast | None:
         """Return end minus start, or None where the settings cannot tell it."""
-        weights = np.array(
-            [self._weight(column, knob, end) - self._weight(column, knob, start)
-             for column in self.columns]
-        )  # fmt: skip
-        told = np.allclose(weights @ self.inverse @ self.design, weights, atol=1e-8)
-        few = min(self._count(knob, start), self._count(knob, end)) < FEWEST_SETTINGS
-        freedom = len(self.design) - int(np.linalg.matrix_rank(self.design))
-        if not told or few or freedom < 1:
+        few = min(self.at(knob, start).sum(), self.at(knob, end).sum()) < FEWEST_SETTINGS
+        return None if few else self.fit.contrast(self.weights(knob, start, end))
+
+    def weights(self, knob: str, start: Level, end: Level) -> Floats:
+        """Return the columns' weights of end minus start."""
+        return np.array([
+            float(column == (knob, end)) - float(column == (knob, start)) for column in self.columns
+        ])  # fmt: skip
+
+    def at(self, knob: str, level: Level) -> NDArray[np.bool_]:
+        """Return which looks are at a level."""
+        keys = {value_key(value) for value in level.members}
+        return np.array([knob in look and value_key(look[knob]) in keys for look in self.looks])
+
+    def pairwise(
+        self, knob: str, split: tuple[str, int], inside: NDArray[np.bool_]
+    ) -> PairwiseTerms | None:
+        """Return the model with the terms of a knob under a condition; None when too large.
+
+        Args:
+            knob: whose effect may depend.
+            split: a name of the condition, under which the terms are remembered.
+            inside: looks that meet the condition.
+        """
+        if (knob, split) not in self._pairwise:
+            self._pairwise[knob, split] = PairwiseTerms(self, knob, inside)
+        found = self._pairwise[knob, split]
+        return found if found.fit.freedom >= FEWEST_SETTINGS else None
+
+
+class PairwiseTerms:
+    """An additive model in which one knob's amounts differ under a condition."""
+
+    def __init__(self, model: Additive, knob: str, inside: NDArray[np.bool_]) -> None:
+        """Fit.
+
+        Args:
+            model: the additive model.
+            knob: whose amounts differ.
+            inside: looks that meet the condition.
+        """
+        self.model, self.knob, self.inside = model, knob, inside
+        mine = [i for i, column in enumerate(model.columns) if column and column[0] == knob]
+        self.mine = mine
+        terms = model.design[:, mine] * inside[:, None]
+        design = np.column_stack([model.design, inside.astype(np.float64), terms])
+        self.fit = Fit(design, model.fit.wins)
+
+    def contrasts(
+        self, start: Level, end: Level
+    ) -> tuple[ModelContrast, ModelContrast, ModelContrast] | None:
+        """Return end minus start: inside minus outside, inside, outside; None where not told."""
+        ends = [self.model.at(self.knob, level) for level in (start, end)]
+        corners = [(at & side).sum() for at in ends for side in (self.inside, ~self.inside)]
+        if min(corners) < FEWEST_IN_CORNER:
             return None
-        means = self.wins.mean(axis=1)
-        residuals = means - self.design @ (self.inverse @ means)
-        variance = float(residuals @ residuals) / freedom
-        spread = weights @ self.inverse
-        deviation = float(np.sqrt(variance * (spread @ spread)))
-        return ModelContrast(spread @ self.wins, float(means.mean()), deviation, freedom)
-
-    @staticmethod
-    def _weight(column: tuple[str, Level] | None, knob: str, level: Level) -> float:
-        return float(column is not None and column[0] == knob and column[1] == level)
-
-    def _count(self, knob: str, level: Level) -> int:
-        """Settings at a level; one without a column of its own is what its knob's others leave."""
-        if (knob, level) in self.columns:
-            return int(self.design[:, self.columns.index((knob, level))].sum())
-        mine = [i for i, c in enumerate(self.columns) if c is not None and c[0] == knob]
-        return int((self.design[:, mine].sum(axis=1) == 0).sum())
+        main = self.model.weights(self.knob, start, end)
+        nothing = np.zeros_like(main)
+        found = [
+            self.fit.contrast(np.concatenate([base, [0.0], term[self.mine]]))
+            for base, term in ((nothing, main), (main, main), (main, nothing))
+        ]
+        gap, within, without = found
+        if gap is None or within is None or without is None:
+            return None
+        return gap, within, without
 
 
-def _cell(look: Setting, column: tuple[str, Level] | None) -> float:
-    """1 where the setting is at the column's level."""
-    if column is None:
-        return 1.0
-    knob, level = column
-    keys = {value_key(value) for value in level.members}
-    return float(knob in look and value_key(look[knob]) in keys)
+@lru_cache(maxsize=2)
+def _fitted(table: Table) -> Additive | None:
+    """Fit the model."""
+    by_prompt = table.over_prompts(table.wins)
+    whole = np.flatnonzero(~np.isnan(by_prompt).any(axis=1))
+    looks = [table.looks[index] for index in whole]
+    columns: list[Column] = [None]
+    member: dict[tuple[str, tuple[str, object]], int] = {}
+    for knob in sorted({name for look in looks for name in look}):
+        steps = levels(looks, knob)
+        always = all(knob in look for look in looks)
+        for step in steps[1:] if always else steps:
+            member.update(dict.fromkeys(((knob, value_key(v)) for v in step.members), len(columns)))
+            columns.append((knob, step))
+    if len(looks) < len(columns) + FEWEST_SETTINGS:
+        return None
+    design = _design(looks, member, len(columns))
+    return Additive(tuple(looks), tuple(columns), design, Fit(design, by_prompt[whole]))
+
+
+def _design(
+    looks: Sequence[Setting], member: Mapping[tuple[str, tuple[str, object]], int], width: int
+) -> Floats:
+    """Return looks x columns: an intercept, and 1 where a look is at the column's level."""
+    design = np.zeros((len(looks), width))
+    design[:, 0] = 1.0
+    for row, look in enumerate(looks):
+        for knob, value in look.items():
+            column = member.get((knob, value_key(value)))
+            if column is not None:
+                design[row, column] = 1.0
+    return design

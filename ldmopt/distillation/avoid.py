@@ -1,7 +1,14 @@
-"""Rules for what to leave alone: settings shown worse than the default, and settings that fail."""
+"""Rules for what to leave alone: settings shown worse than the default, and settings that fail.
+
+A setting that was raced out was dropped because of what it showed, so the mean of what it showed
+is too low. In a test, each prompt that it was not shown counts as the very win rate that is to be
+excluded: its sum then is a martingale that was stopped, whose mean under the hypothesis is right
+whenever it was stopped (Doob's optional stopping), and what is told is never worse than the truth.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ldmopt.contracts import Evidence, Setting, Trial, Value
-from ldmopt.distillation.contrasts import column_means
-from ldmopt.distillation.effects import Rules
-from ldmopt.distillation.intervals import Interval, holm, mean_interval, mean_test
+from ldmopt.contracts import BlockWin, Evidence, Setting, Trial, Value
+from ldmopt.distillation.constants import AVOID, Constants
+from ldmopt.distillation.intervals import Interval, holm, mean_interval, mean_tests
+from ldmopt.distillation.provenance import of_search, scope
+from ldmopt.distillation.saddlepoint import Floats
 from ldmopt.distillation.table import Table, distinct, look_knobs, ordered, value_key
 
 FEWEST_SETTINGS = 2
@@ -22,6 +30,7 @@ LARGEST_SHARE = 0.6
 
 PURITY = 0.9
 MOST_CUTS = 6
+CHUNK = 256
 
 Mask = NDArray[np.bool_]
 
@@ -39,78 +48,134 @@ class Rule:
         return np.asarray(np.logical_and.reduce(self.parts), np.bool_)
 
 
-def avoid(
-    evidence: Evidence, table: Table, rules: Rules, judged_by: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def avoid(evidence: Evidence, table: Table, constants: Constants) -> list[dict[str, Any]]:
     """Return rulebook.json's ``avoid``: first what loses, then what fails.
 
     A rule of one or two knobs is told where its settings' pooled win rate is below
     ``0.5 - margin`` after Holm's correction over all rules that were looked at, nine in ten of
-    its settings are, and each of its conditions makes a difference of the margin.
+    its settings are, and each of its conditions makes a difference of the margin. Its interval
+    allows for its having been chosen (see `interactions`).
     """
-    return [*_losing(evidence, table, rules, judged_by), *_failing(evidence)]
+    return [*_losing(evidence, table, constants), *_failing(evidence, constants)]
 
 
-def _losing(
-    evidence: Evidence, table: Table, rules: Rules, judged_by: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    by_prompt = table.over_prompts(table.wins)
-    means = np.nanmean(by_prompt, axis=1) if by_prompt.size else np.zeros(0)
-    bad = means < 0.5 - rules.margin
-    tried = [rule for rule in candidates(table.looks) if _common_enough(rule.inside)]
-    pooled = [column_means(by_prompt[rule.inside]) for rule in tried]
-    floor = 0.5 - rules.margin
-    adjusted = holm([mean_test(values, reference=floor)[1] for values in pooled])
+def _losing(evidence: Evidence, table: Table, constants: Constants) -> list[dict[str, Any]]:
+    looks = [*table.looks, *table.dropped]
+    floor = 0.5 - constants.margin
+    by_prompt = _at_best(table, floor)
+    means = _row_means(by_prompt)
+    bad = means < floor
+    tried = [rule for rule in candidates(looks) if _common_enough(rule.inside)]
+    if not tried or not by_prompt.size:
+        return []
+    pooled = _pooled(tried, by_prompt)
+    adjusted = holm(mean_tests(pooled, reference=floor)[1].tolist())
     found = [
         index
         for index, rule in enumerate(tried)
-        if adjusted[index] <= rules.alpha
+        if adjusted[index] <= constants.error(AVOID)
         and bad[rule.inside].mean() >= PURITY
-        and _each_part_matters(rule, means, rules.margin)
+        and _each_part_matters(rule, means, constants.margin)
     ]
-    rows = {look.json(): row for row, look in enumerate(table.looks)}
+    told = _cover(found, tried, bad)
+    after = 1.0 - len(told) * (1.0 - constants.confidence) / len(tried)
+    shown = _shown(evidence, looks)
+    rows = []
+    for index in told:
+        values = pooled[index][~np.isnan(pooled[index])]
+        rows.append(_loss(
+            evidence,
+            tried[index],
+            mean_interval(values, after),
+            [trial for trial, row in shown if tried[index].inside[row]],
+            {
+                "settings": int(tried[index].inside.sum()),
+                "raced_out": int(tried[index].inside[len(table.looks):].sum()),
+                "counted_as": floor,
+                "prompts": len(values),
+                "p_holm": adjusted[index],
+                "rules_tried": len(tried),
+                "confidence": after,
+                **of_search(evidence, len(values)),
+            },
+        ))  # fmt: skip
+    return rows
+
+
+def _at_best(table: Table, floor: float) -> Floats:
+    """Looks x prompts, those raced out last with the floor where they were not shown."""
+    dropped = table.over_prompts(table.dropped_wins) if table.dropped else np.zeros((0, 0))
+    rows = [table.over_prompts(table.wins), np.where(np.isnan(dropped), floor, dropped)]
+    return np.concatenate([row for row in rows if len(row)]) if any(map(len, rows)) else rows[1]
+
+
+def _row_means(rows: Floats) -> Floats:
+    """Mean of each row over what is known; every row knows something."""
+    return np.asarray(np.nanmean(rows, axis=1) if rows.size else np.zeros(0), np.float64)
+
+
+def _pooled(rules: Sequence[Rule], by_prompt: Floats) -> Floats:
+    """Rules x prompts, means over the settings inside; NaN where none of them was seen."""
+    seen = ~np.isnan(by_prompt)
+    known, there = np.where(seen, by_prompt, 0.0), seen.astype(np.float64)
+    pooled = np.full((len(rules), by_prompt.shape[1]), np.nan)
+    for start in range(0, len(rules), CHUNK):
+        inside = np.array([rule.inside for rule in rules[start : start + CHUNK]], np.float64)
+        counts = inside @ there
+        part = pooled[start : start + CHUNK]
+        np.divide(inside @ known, counts, out=part, where=counts > 0)
+    return pooled
+
+
+def _shown(evidence: Evidence, looks: Sequence[Setting]) -> list[tuple[Trial, int]]:
+    """The trials whose pictures count, each with the row of its look."""
+    rows = {look.json(): row for row, look in enumerate(looks)}
     telling = look_knobs(evidence)
-    shown = [
+    return [
         (trial, rows[trial.setting.only(telling).json()])
         for trial in evidence.trials
         if trial.quality and trial.cost and not trial.failure
     ]
-    return [
-        _loss(
-            tried[index],
-            mean_interval(pooled[index], rules.confidence),
-            [trial for trial, row in shown if tried[index].inside[row]],
-            {
-                "prompts": len(pooled[index]),
-                "p_holm": adjusted[index],
-                "rules_tried": len(tried),
-                "held_out": False,
-                **judged_by,
-            },
-        )
-        for index in _cover(found, tried, bad)
-    ]
 
 
 def _loss(
-    rule: Rule, test: Interval, meeting: Sequence[Trial], evidence: Mapping[str, Any]
+    evidence: Evidence,
+    rule: Rule,
+    test: Interval,
+    meeting: Sequence[Trial],
+    seen: Mapping[str, Any],
 ) -> dict[str, Any]:
     """An entry for settings whose pictures lose."""
-    settings = int(rule.inside.sum())
+    worst = worst_picture(meeting)
+    early = (
+        f"; {seen['raced_out']} of them were dropped early, and prompts that they were not "
+        f"shown count as {seen['counted_as']:.0%}" if seen["raced_out"] else ""
+    )  # fmt: skip
     return {
         "when": dict(rule.when),
         "why": f"its pictures are preferred to the default's only {test.estimate:.0%} of the "
-        f"time [{test.low:.0%}, {test.high:.0%}], over {settings} settings",
+        f"time [{test.low:.0%}, {test.high:.0%}], over {seen['settings']} settings{early}",
         "win_rate": test.estimate,
         "low": test.low,
         "high": test.high,
-        "picture": worst_picture(meeting),
+        "picture": worst[0] if worst else None,
         "evidence": {
-            "settings": settings,
+            **seen,
             "trials": [trial.number for trial in meeting],
-            **evidence,
+            **({} if worst is None else _beside(evidence, worst[1])),
         },
     }
+
+
+def _beside(evidence: Evidence, block: BlockWin) -> dict[str, Any]:
+    """What the picture of an entry is of, with the default's picture of the same."""
+    found: dict[str, Any] = {"prompt": block.prompt, "seed": block.seed, "win": block.win}
+    default = next((t for t in evidence.trials if t.setting == evidence.default), None)
+    if default and default.quality and len(default.pictures) == len(default.quality.blocks):
+        for at, digest in zip(default.quality.blocks, default.pictures, strict=True):
+            if (at.prompt, at.seed) == (block.prompt, block.seed):
+                return {"shows": {**found, "default_picture": digest}}
+    return {"shows": found}
 
 
 def candidates(settings: Sequence[Setting]) -> Iterator[Rule]:
@@ -182,22 +247,24 @@ def _cover(found: Sequence[int], tried: Sequence[Rule], bad: Mask) -> list[int]:
     return kept
 
 
-def worst_picture(trials: Sequence[Trial]) -> str | None:
-    """Return the digest of the picture with the lowest win among the trials."""
-    worst: tuple[float, str] | None = None
+def worst_picture(trials: Sequence[Trial]) -> tuple[str, BlockWin] | None:
+    """Return the digest of the picture with the lowest win among the trials, and its win."""
+    worst: tuple[str, BlockWin] | None = None
     for trial in trials:
-        if trial.quality is None:
-            continue
-        if len(trial.pictures) != len(trial.quality.blocks):
+        if trial.quality is None or len(trial.pictures) != len(trial.quality.blocks):
             continue
         for block, digest in zip(trial.quality.blocks, trial.pictures, strict=True):
-            if worst is None or block.win < worst[0]:
-                worst = (block.win, digest)
-    return worst[1] if worst else None
+            if worst is None or block.win < worst[1].win:
+                worst = (digest, block)
+    return worst
 
 
-def _failing(evidence: Evidence) -> list[dict[str, Any]]:
-    """One rule for each kind of failure that a condition explains whole, else each setting."""
+def _failing(evidence: Evidence, constants: Constants) -> list[dict[str, Any]]:
+    """One rule for each kind of failure that a condition explains whole, else each setting.
+
+    A condition that so many failures would meet by chance, were they scattered over the settings,
+    explains nothing; what is refused is refused by a rule, not by chance.
+    """
     settings = list({trial.setting: None for trial in evidence.trials})
     entries: list[dict[str, Any]] = []
     kinds = sorted({t.failure.get("kind", "error") for t in evidence.trials if t.failure})
@@ -207,24 +274,29 @@ def _failing(evidence: Evidence) -> list[dict[str, Any]]:
         ]
         mine = {trial.setting for trial in failed}
         inside = np.array([setting in mine for setting in settings], np.bool_)
-        whole = [r for r in candidates(settings) if _explains(r, inside)]
+        tried = list(candidates(settings))
+        chance = 1.0 if kind == "refused" else constants.error(AVOID) / max(1, len(tried))
+        whole = [r for r in tried if _explains(r, inside, chance)]
         for index in _cover(range(len(whole)), whole, inside):
             here = {s for s, flag in zip(settings, whole[index].inside, strict=True) if flag}
-            entries.append(
-                _failure(whole[index].when, kind, [t for t in failed if t.setting in here])
-            )
+            meeting = [t for t in failed if t.setting in here]
+            entries.append(_failure(evidence, whole[index].when, kind, meeting))
             mine -= here
         entries += [
-            _failure(_unlike(s, evidence.default), kind, [t for t in failed if t.setting == s])
+            _failure(evidence, _unlike(s, evidence.default), kind,
+                     [t for t in failed if t.setting == s])
             for s in settings
             if s in mine
         ]
     return entries
 
 
-def _explains(rule: Rule, failed: Mask) -> bool:
-    """All settings that meet the rule failed, and there are enough of them."""
-    return bool(rule.inside.sum() >= FEWEST_SETTINGS and failed[rule.inside].all())
+def _explains(rule: Rule, failed: Mask, chance: float) -> bool:
+    """All settings that meet the rule failed, and hardly by chance (hypergeometric)."""
+    count, total, all_failed = int(rule.inside.sum()), len(failed), int(failed.sum())
+    if count < FEWEST_SETTINGS or not failed[rule.inside].all():
+        return False
+    return math.comb(all_failed, count) <= chance * math.comb(total, count)
 
 
 def _unlike(setting: Setting, default: Setting) -> dict[str, Value]:
@@ -233,7 +305,9 @@ def _unlike(setting: Setting, default: Setting) -> dict[str, Value]:
     return differing or dict(setting)
 
 
-def _failure(when: Mapping[str, Any], kind: str, trials: Sequence[Trial]) -> dict[str, Any]:
+def _failure(
+    evidence: Evidence, when: Mapping[str, Any], kind: str, trials: Sequence[Trial]
+) -> dict[str, Any]:
     """An entry for settings that gave no picture."""
     settings = len({trial.setting for trial in trials})
     reason = (trials[0].failure or {}).get("reason", "")
@@ -249,5 +323,7 @@ def _failure(when: Mapping[str, Any], kind: str, trials: Sequence[Trial]) -> dic
             "failure": kind,
             "settings": settings,
             "trials": [trial.number for trial in trials],
+            "held_out": False,
+            "scope": scope(evidence, 0),
         },
     }

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ldmopt.contracts import Confirmation, Evidence, Quality, Setting
+from ldmopt.distillation.constants import Constants
 from ldmopt.distillation.front import Point
 from ldmopt.distillation.human import human_quality
-from ldmopt.distillation.intervals import holm, mean_test, prompt_means
+from ldmopt.distillation.intervals import holm, mean_tests, prompt_means
 from ldmopt.distillation.saddlepoint import Floats
 
 
@@ -54,20 +55,19 @@ class Confirmed:
         return self.found.quality
 
 
-def confirmed(evidence: Evidence, margin: float, confidence: float) -> list[Confirmed]:
+def confirmed(evidence: Evidence, constants: Constants) -> list[Confirmed]:
     """Return every confirmed setting with its tests, the default first.
 
     Superiority and non-inferiority are each tested one-sided at (1 - confidence) / 2. Settings of
     an imported table were not chosen before they were judged, so what is claimed of one of them
     has to hold after Holm's correction over all.
     """
+    confidence, floor = constants.confidence, 0.5 - constants.margin
     rows = sorted(evidence.confirmations.values(), key=lambda c: c.setting != evidence.default)
     alpha = (1.0 - confidence) / 2.0
-    better, not_worse = [], []
-    for row in rows:
-        values = _prompt_values(row.quality)
-        better.append(mean_test(values, reference=0.5)[0])
-        not_worse.append(mean_test(values, reference=0.5 - margin)[0])
+    values = [_prompt_values(row.quality)[None, :] for row in rows]
+    better = [float(mean_tests(row, reference=0.5)[0][0]) for row in values]
+    not_worse = [float(mean_tests(row, reference=floor)[0][0]) for row in values]
     others = [i for i, row in enumerate(rows) if row.setting != evidence.default]
     better_p = dict(zip(others, holm([better[i] for i in others]), strict=True))
     worse_p = dict(zip(others, holm([not_worse[i] for i in others]), strict=True))
@@ -75,7 +75,7 @@ def confirmed(evidence: Evidence, margin: float, confidence: float) -> list[Conf
     for i, row in enumerate(rows):
         is_default = row.setting == evidence.default
         shown = better_p.get(i, 1.0) <= alpha
-        not_worse_here = is_default or row.quality.low > 0.5 - margin
+        not_worse_here = is_default or row.quality.low > floor
         if evidence.imported and not is_default:
             not_worse_here = not_worse_here and worse_p[i] <= alpha
         human = None if is_default else human_of(evidence, row, confidence)

@@ -25,6 +25,9 @@ ADDITIVE = "an additive model of all knobs, since no two settings differ in this
 GRID_VALUES = 8
 """Numbers of more values than this are compared in groups."""
 
+LEAST_SHARE = 0.4
+"""Where fewer of the settings at two values are matched, all of them are asked by the model."""
+
 SAME_PICTURE = "the knob does not change the picture"
 
 
@@ -176,7 +179,7 @@ def all_contrasts(table: Table) -> list[Contrast]:
     A number that took many values was proposed by a sampler rather than laid out as a grid: its
     pairs are matched by chance only, so groups of values are compared by the additive model.
     """
-    model = Additive.fit(table)
+    model = Additive.of(table)
     found: list[Contrast] = []
     for knob in table.knobs():
         rows = matched_pairs(table, knob)
@@ -187,10 +190,19 @@ def all_contrasts(table: Table) -> list[Contrast]:
 
 
 def _by_chance(table: Table, knob: str, rows: Sequence[Contrast]) -> bool:
-    """Whether a number's matched pairs are accidents, and too many small steps to read."""
+    """Whether matched pairs are accidents: of few settings, or many small steps of a number."""
     values = len(distinct(table.looks, knob))
     single = all(len(c.contexts) < 2 for c in rows)
-    return ordered(table.looks, knob) and values > (MOST_LEVELS + 1 if single else GRID_VALUES)
+    if ordered(table.looks, knob) and values > (MOST_LEVELS + 1 if single else GRID_VALUES):
+        return True
+    return all(_matched_share(table, knob, c) < LEAST_SHARE for c in rows)
+
+
+def _matched_share(table: Table, knob: str, found: Contrast) -> float:
+    """The share of settings at a contrast's two values that have their pair."""
+    ends = {value_key(found.start), value_key(found.end)}
+    there = sum(knob in look and value_key(look[knob]) in ends for look in table.looks)
+    return 2.0 * len(found.contexts) / there
 
 
 def additive_pairs(table: Table, model: Additive | None, knob: str) -> list[Contrast]:

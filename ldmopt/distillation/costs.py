@@ -63,7 +63,7 @@ def cost_ratios(
 
 
 def _costs(table: Table, cost: str) -> list[float | None]:
-    return [getattr(item.point, cost) for item in table.measured]
+    return [getattr(item, cost) for item in table.measured]
 
 
 def _middle(values: Sequence[Value]) -> Value:

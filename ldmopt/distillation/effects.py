@@ -3,94 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ldmopt.contracts import Evidence
+from ldmopt.distillation.constants import EFFECTS, SPLITS, Constants
 from ldmopt.distillation.contrasts import SAME_PICTURE, Contrast
 from ldmopt.distillation.interactions import Split, splits
 from ldmopt.distillation.intervals import Interval, holm
-
-WORTH = 0.02
-"""The gain in win rate from which a change is worth it, and the loss from which it is harmful."""
-
-NOTICEABLE = 0.05
-"""The change in seconds or memory, as a share, that counts as one."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The constants that verdicts rest on.
-
-    Attributes:
-        confidence: of intervals.
-        margin: of "not worse".
-        alpha: chance of any false verdict among all effects together; half of it for ``depends``.
-    """
-
-    confidence: float
-    margin: float
-    alpha: float
+from ldmopt.distillation.provenance import of_search
+from ldmopt.distillation.table import Table
 
 
 def effects(
-    contrasts: Sequence[Contrast], rules: Rules, judged_by: Mapping[str, Any]
+    evidence: Evidence, table: Table, contrasts: Sequence[Contrast], constants: Constants
 ) -> list[dict[str, Any]]:
     """Return rulebook.json's ``effects``.
 
-    All tests of one kind (win rates; seconds) are corrected together by Holm's method.
+    All tests, of win rates and of seconds, are corrected together by Holm's method; those of
+    interactions are another family.
 
     Args:
-        contrasts: what was compared.
-        rules: the constants.
-        judged_by: what the win rates rest on, repeated in each entry's evidence.
+        evidence: what is repeated in each entry comes from here.
+        table: what was compared.
+        contrasts: the comparisons.
+        constants: what counts as a difference.
     """
-    intervals = [c.interval(rules.confidence) for c in contrasts]
-    looks = [i for i, c in enumerate(contrasts) if c.basis != SAME_PICTURE]
-    costs = [i for i, c in enumerate(contrasts) if c.basis == SAME_PICTURE]
-    adjusted = dict(zip(looks, holm([intervals[i].p for i in looks]), strict=True))
-    adjusted |= dict(zip(costs, holm([_seconds_p(contrasts[i]) for i in costs]), strict=True))
-    parting = splits([contrasts[i] for i in looks], rules.confidence, rules.alpha / 2.0)
+    intervals = [c.interval(constants.confidence) for c in contrasts]
+    tested = [_seconds_p(c) if c.basis == SAME_PICTURE else interval.p
+              for c, interval in zip(contrasts, intervals, strict=True)]
+    adjusted = holm(tested)
+    parting = splits(table, contrasts, constants.confidence, constants.error(SPLITS))
     rows = []
     for index, (contrast, interval) in enumerate(zip(contrasts, intervals, strict=True)):
-        family = len(looks) if index in looks else len(costs)
-        split = parting.get(looks.index(index)) if index in looks else None
-        evidence = _evidence(contrast, interval, adjusted[index], family, judged_by)
+        split = parting.get(index)
+        seen = {
+            **_seen(contrast), "p": tested[index], "p_holm": adjusted[index],
+            "comparisons": len(tested), **of_search(evidence, _prompts(contrast)),
+        }  # fmt: skip
+        if split is not None:
+            seen["depends_on" if split.turns else "varies_with"] = split.to_dict()
         if contrast.basis == SAME_PICTURE:
-            verdict = cost_verdict(contrast, adjusted[index], rules.alpha)
+            verdict = cost_verdict(contrast, adjusted[index], constants)
         else:
-            verdict = verdict_of(contrast, interval, adjusted[index], rules, split)
-        if split is not None and verdict == "depends":
-            evidence["depends_on"] = split.to_dict()
-        rows.append(_row(contrast, interval, verdict, evidence))
+            verdict = verdict_of(contrast, interval, adjusted[index], constants, split)
+        rows.append(_row(contrast, interval, verdict, seen))
     return rows
 
 
 def verdict_of(
-    contrast: Contrast, interval: Interval, adjusted: float, rules: Rules, split: Split | None
+    contrast: Contrast,
+    interval: Interval,
+    adjusted: float,
+    constants: Constants,
+    split: Split | None = None,
 ) -> str:
     """Return the verdict on a change of the picture.
 
-    ``worth it`` and ``harmful`` want a change of at least `WORTH` that holds after Holm's
-    correction. ``not worth it``: it costs more, and a gain of ``margin`` or more is excluded, or
-    the gain that is shown is under `WORTH`.
+    ``worth it`` and ``harmful`` want a change of at least ``worth`` that holds after Holm's
+    correction; ``depends``, that it helps or harms under some condition and does not do the same
+    under the other. ``not worth it``: it costs more, and a gain of ``margin`` or more is excluded,
+    or the gain that is shown is under ``worth``.
     """
-    if split is not None:
+    if split is not None and split.turns:
         return "depends"
-    shown = adjusted <= rules.alpha
-    if shown and interval.estimate >= 0.5 + WORTH and interval.low > 0.5:
+    shown = adjusted <= constants.error(EFFECTS)
+    if shown and interval.estimate >= 0.5 + constants.worth and interval.low > 0.5:
         return "worth it"
-    if shown and interval.estimate <= 0.5 - WORTH and interval.high < 0.5:
+    if shown and interval.estimate <= 0.5 - constants.worth and interval.high < 0.5:
         return "harmful"
-    if _dearer(contrast) and (shown or interval.high < 0.5 + rules.margin):
+    dearer = any(_sign(cost.ratio, constants) > 0
+                 for cost in (contrast.seconds, contrast.memory) if cost)
+    if dearer and (shown or interval.high < 0.5 + constants.margin):
         return "not worth it"
     return "no difference shown"
 
 
-def cost_verdict(contrast: Contrast, adjusted: float, alpha: float) -> str:
+def cost_verdict(contrast: Contrast, adjusted: float, constants: Constants) -> str:
     """Return the verdict on a change that leaves the picture as it is: seconds and memory."""
-    seconds = contrast.seconds.ratio if contrast.seconds and adjusted <= alpha else 1.0
+    shown = contrast.seconds is not None and adjusted <= constants.error(EFFECTS)
+    seconds = contrast.seconds.ratio if contrast.seconds and shown else 1.0
     memory = contrast.memory.ratio if contrast.memory else 1.0
-    signs = {_sign(seconds), _sign(memory)} - {0}
+    signs = {_sign(seconds, constants), _sign(memory, constants)} - {0}
     if len(signs) == 2:
         return "depends"
     if not signs:
@@ -98,42 +91,29 @@ def cost_verdict(contrast: Contrast, adjusted: float, alpha: float) -> str:
     return "worth it" if signs == {-1} else "not worth it"
 
 
-def _sign(ratio: float) -> int:
+def _sign(ratio: float, constants: Constants) -> int:
     """-1 where a cost noticeably falls, 1 where it noticeably rises."""
-    if ratio <= 1.0 - NOTICEABLE:
-        return -1
-    return int(ratio >= 1.0 / (1.0 - NOTICEABLE))
-
-
-def _dearer(contrast: Contrast) -> bool:
-    """Whether seconds or memory noticeably rise."""
-    return any(_sign(cost.ratio) > 0 for cost in (contrast.seconds, contrast.memory) if cost)
+    least = 1.0 - constants.noticeable
+    return -1 if ratio <= least else int(ratio >= 1.0 / least)
 
 
 def _seconds_p(contrast: Contrast) -> float:
     return contrast.seconds.p if contrast.seconds else 1.0
 
 
-def _evidence(
-    contrast: Contrast,
-    interval: Interval,
-    adjusted: float,
-    family: int,
-    judged_by: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What a sceptic asks for."""
-    same = contrast.basis == SAME_PICTURE
+def _prompts(contrast: Contrast) -> int:
+    return 0 if contrast.basis == SAME_PICTURE else len(contrast.differences())
+
+
+def _seen(contrast: Contrast) -> dict[str, Any]:
+    """What a comparison rests on."""
     pairs = contrast.seconds.pairs if contrast.seconds else 0
+    same = contrast.basis == SAME_PICTURE
     return {
         "basis": contrast.basis,
         "pairs": pairs if same else len(contrast.contexts),
         "cost_pairs": pairs,
-        "prompts": 0 if same else len(contrast.differences()),
-        "p": _seconds_p(contrast) if same else interval.p,
-        "p_holm": adjusted,
-        "comparisons": family,
-        "held_out": False,
-        **judged_by,
+        "prompts": _prompts(contrast),
     }
 
 

@@ -62,7 +62,7 @@ def pareto(trials: Iterable[Trial]) -> list[Trial]:
     """
     usable: dict[Setting, tuple[Trial, Point]] = {}
     for trial in trials:
-        if trial.feasible and not trial.failure and trial.cost and trial.quality:
+        if trial.feasible and trial.measured and trial.cost and trial.quality:
             point = Point.of(trial.cost, trial.quality.win_rate)
             usable.setdefault(trial.setting, (trial, point))
     rows = list(usable.values())

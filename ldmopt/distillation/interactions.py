@@ -1,8 +1,19 @@
-"""Where the effect of a knob depends on another one: one split, tested within prompts."""
+"""Where the effect of a knob depends on another one: a tree of one split, tested within prompts.
+
+For a comparison and each other knob, settings are parted in two by that knob's values, and the
+comparison's effect on the one side is held against that on the other, prompt by prompt. Where
+settings differ in the compared knob alone the sides are means over pairs; else the additive model
+of all knobs is given the pairwise terms of these two. Every split that could be made is tested and
+all of them are corrected together by Holm's method, so looking for them costs nothing but power.
+
+What is said of a side was chosen to be said: its interval is that of Benjamini and Yekutieli (2005,
+JASA 100), at confidence 1 - R (1 - c) / m with R splits told of m tried, so that of the intervals
+that are told no more than 1 - c miss, on the average.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,25 +21,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldmopt.contracts import Setting, Value
-from ldmopt.distillation.contrasts import MATCHED, Contrast, column_means
-from ldmopt.distillation.intervals import Interval, difference_interval, holm, mean_test
+from ldmopt.distillation.additive import Additive, levels
+from ldmopt.distillation.contrasts import MATCHED, SAME_PICTURE, Contrast, column_means
+from ldmopt.distillation.intervals import Interval, difference_interval, holm
 from ldmopt.distillation.saddlepoint import Floats
-from ldmopt.distillation.table import distinct, ordered, value_key
+from ldmopt.distillation.table import Table, distinct, ordered, value_key
 
 FEWEST_CONTEXTS = 4
-SMALLEST_GAP = 0.04
+"""Pairs of settings, two on either side, that a split of matched pairs needs."""
 
-Condition = Value | dict[str, Value]
+SMALLEST_GAP = 0.04
+"""Sides that differ by less are not told apart, however many prompts say so."""
+
+MOST_CUTS = 3
+"""Places where the values of a number are parted."""
+
+Condition = Value | list[Value] | dict[str, Value]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An effect by prompt, with the error of the model that it comes from (0 where from none)."""
+
+    by_prompt: Floats
+    level: float
+    deviation: float = 0.0
+    freedom: int = 1
+
+    def interval(self, confidence: float) -> Interval:
+        """Return 0.5 + the mean with its limits."""
+        return difference_interval(
+            self.by_prompt, self.level, confidence, self.deviation, self.freedom
+        )
 
 
 @dataclass(frozen=True)
 class Split:
-    """Two sides of another knob on which a change does different things."""
+    """Two sides of another knob on which a change does different things.
+
+    Attributes:
+        knob: the other knob.
+        conditions: what holds on either side.
+        sides: the effect there.
+        confidence: of the sides' intervals, after the choice.
+        p_holm: of no difference between the sides.
+        tried: how many splits were.
+    """
 
     knob: str
     conditions: tuple[Condition, Condition]
     sides: tuple[Interval, Interval]
+    confidence: float
     p_holm: float
+    tried: int
+
+    @property
+    def turns(self) -> bool:
+        """One side gains or loses, and the other does not do the same."""
+        directions = {int(i.low > 0.5) - int(i.high < 0.5) for i in self.sides}
+        return len(directions) == 2
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -36,7 +88,8 @@ class Split:
             {"when": {self.knob: when}, "win_rate": i.estimate, "low": i.low, "high": i.high}
             for when, i in zip(self.conditions, self.sides, strict=True)
         ]
-        return {"knob": self.knob, "sides": rows, "p_holm": self.p_holm}
+        return {"knob": self.knob, "sides": rows, "p_holm": self.p_holm, "splits_tried": self.tried,
+                "confidence": self.confidence}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,87 +99,120 @@ class _Try:
     owner: int
     knob: str
     conditions: tuple[Condition, Condition]
-    inside: NDArray[np.bool_]
-    p: float
-    gap: float
+    sides: tuple[Effect, Effect]
+    gap: Interval
 
 
-def splits(contrasts: Sequence[Contrast], confidence: float, alpha: float) -> dict[int, Split]:
-    """Return, by index of the contrast, the split that says "it depends".
+def splits(
+    table: Table, contrasts: Sequence[Contrast], confidence: float, alpha: float
+) -> dict[int, Split]:
+    """Return, by index of the contrast, the clearest split that holds.
 
-    A split is told where the two sides differ by `SMALLEST_GAP` or more after Holm's correction
-    over all splits of all contrasts, and their directions differ: two gains of different size are
-    still gains.
+    Args:
+        table: what the contrasts were made of.
+        contrasts: comparisons; those that leave the picture as it is have no split.
+        confidence: of intervals.
+        alpha: the chance that any split is told where there is none.
     """
-    tried = [item for index, c in enumerate(contrasts) for item in _tries(index, c)]
-    adjusted = holm([item.p for item in tried])
-    found: dict[int, Split] = {}
-    for item, p in sorted(zip(tried, adjusted, strict=True), key=lambda row: row[0].p):
-        if p > alpha or abs(item.gap) < SMALLEST_GAP or item.owner in found:
-            continue
-        contrast = contrasts[item.owner]
-        sides = (
-            _side(contrast, item.inside, confidence),
-            _side(contrast, ~item.inside, confidence),
+    tried = list(_tries(table, contrasts))
+    adjusted = holm([item.gap.p for item in tried])
+    chosen: dict[int, tuple[_Try, float]] = {}
+    for item, p in sorted(zip(tried, adjusted, strict=True), key=lambda row: row[0].gap.p):
+        if p <= alpha and abs(item.gap.estimate - 0.5) >= SMALLEST_GAP:
+            chosen.setdefault(item.owner, (item, p))
+    after = 1.0 - len(chosen) * (1.0 - confidence) / max(1, len(tried))
+    return {
+        owner: Split(
+            item.knob, item.conditions,
+            (item.sides[0].interval(after), item.sides[1].interval(after)),
+            after, p, len(tried),
         )
-        if _directions_differ(*sides):
-            found[item.owner] = Split(item.knob, item.conditions, sides, p)
-    return found
+        for owner, (item, p) in chosen.items()
+    }  # fmt: skip
 
 
-def _directions_differ(one: Interval, other: Interval) -> bool:
-    """One side gains or loses, and the other does not do the same."""
-    directions = {int(i.low > 0.5) - int(i.high < 0.5) for i in (one, other)}
-    return len(directions) == 2
+def _tries(table: Table, contrasts: Sequence[Contrast]) -> Iterator[_Try]:
+    """Every split of every contrast."""
+    model = Additive.of(table)
+    for owner, contrast in enumerate(contrasts):
+        if contrast.basis == SAME_PICTURE:
+            continue
+        if contrast.basis == MATCHED and len(contrast.contexts) >= FEWEST_CONTEXTS:
+            yield from _matched(owner, contrast)
+        elif model is not None:
+            yield from _modelled(owner, contrast, model)
 
 
-def _side(contrast: Contrast, rows: NDArray[np.bool_], confidence: float) -> Interval:
-    means = column_means(contrast.by_context[rows])
-    return difference_interval(means, contrast.level, confidence)
+def _matched(owner: int, contrast: Contrast) -> Iterator[_Try]:
+    """Splits of pairs of settings by what is the same within a pair."""
+    for knob in sorted({name for row in contrast.contexts for name in row}):
+        for conditions, inside, outside in _cuts(contrast.contexts, knob):
+            if min(inside.sum(), outside.sum()) < FEWEST_CONTEXTS // 2:
+                continue
+            rows = [_means(contrast.by_context[part]) for part in (inside, outside)]
+            common = ~np.isnan(rows[0]) & ~np.isnan(rows[1])
+            if common.any():
+                gap = difference_interval((rows[0] - rows[1])[common] / 2.0, contrast.level)
+                sides = tuple(Effect(row[~np.isnan(row)], contrast.level) for row in rows)
+                yield _Try(owner, knob, conditions, (sides[0], sides[1]), _doubled(gap))
 
 
-def _tries(owner: int, contrast: Contrast) -> list[_Try]:
-    """Every split of a contrast's contexts by one other knob that leaves two on each side."""
-    contexts = contrast.contexts
-    if contrast.basis != MATCHED or len(contexts) < FEWEST_CONTEXTS:
-        return []
-    found = []
-    for knob in sorted({name for row in contexts for name in row}):
-        for conditions, inside in _cuts(contexts, knob):
-            if 2 <= inside.sum() <= len(contexts) - 2:
-                gaps = _gaps(contrast.by_context, inside)
-                if not len(gaps):
-                    continue
-                p = min(1.0, 2.0 * min(mean_test(gaps, (-2.0, 2.0), 0.0)))
-                found.append(_Try(owner, knob, conditions, inside, p, float(gaps.mean())))
-    return found
+def _modelled(owner: int, contrast: Contrast, model: Additive) -> Iterator[_Try]:
+    """Splits of all settings, by pairwise terms of an additive model."""
+    steps = {value_key(step.label): step for step in levels(model.looks, contrast.knob)}
+    start, end = steps.get(value_key(contrast.start)), steps.get(value_key(contrast.end))
+    if start is None or end is None:
+        return
+    for knob in sorted({name for look in model.looks for name in look} - {contrast.knob}):
+        for index, (conditions, inside, outside) in enumerate(_cuts(model.looks, knob)):
+            if not (inside | outside).all():
+                continue
+            terms = model.pairwise(contrast.knob, (knob, index), inside)
+            found = None if terms is None else terms.contrasts(start, end)
+            if found is not None:
+                gap, *sides = (
+                    Effect(c.by_prompt, c.level, c.deviation, c.freedom) for c in found
+                )
+                half = Effect(gap.by_prompt / 2.0, gap.level, gap.deviation / 2.0, gap.freedom)
+                yield _Try(owner, knob, conditions, (sides[0], sides[1]),
+                           _doubled(half.interval(0.95)))
 
 
-def _gaps(rows: Floats, inside: NDArray[np.bool_]) -> Floats:
-    """By prompt, the mean effect inside minus that outside, where both are known."""
-    sides = []
-    for part in (rows[inside], rows[~inside]):
-        seen = ~np.isnan(part)
-        counts = seen.sum(axis=0)
-        sums = np.where(seen, part, 0.0).sum(axis=0)
-        sides.append(np.where(counts > 0, sums / np.maximum(counts, 1), np.nan))
-    gaps = sides[0] - sides[1]
-    return np.asarray(gaps[~np.isnan(gaps)], np.float64)
+def _doubled(half: Interval) -> Interval:
+    """Undo the halving that keeps a gap of two differences within the limits of one."""
+    estimate, low, high = (0.5 + 2.0 * (x - 0.5) for x in (half.estimate, half.low, half.high))
+    return Interval(estimate, low, high, half.p_above, half.p_below)
+
+
+def _means(rows: Floats) -> Floats:
+    """Mean of each column over the rows where it is known, NaN where in none."""
+    seen = ~np.isnan(rows)
+    means = np.full(rows.shape[1], np.nan)
+    means[seen.any(axis=0)] = column_means(rows)
+    return means
 
 
 def _cuts(
-    contexts: Sequence[Setting], knob: str
-) -> list[tuple[tuple[Condition, Condition], NDArray[np.bool_]]]:
-    """A number's middle, or each of the other values against the rest."""
-    values = distinct(contexts, knob)
+    settings: Sequence[Setting], knob: str
+) -> Iterator[tuple[tuple[Condition, Condition], Mask, Mask]]:
+    """Part settings by a number's value, or by each of the other values against the rest.
+
+    Settings that lack the knob are on neither side.
+    """
+    values = distinct(settings, knob)
     if len(values) < 2:
-        return []
-    if ordered(contexts, knob) and all(knob in row for row in contexts):
-        middle = len(values) // 2
-        inside = np.array([float(row[knob]) < float(values[middle]) for row in contexts])
-        return [(({"max": values[middle - 1]}, {"min": values[middle]}), inside)]
-    cuts: list[tuple[tuple[Condition, Condition], NDArray[np.bool_]]] = []
-    for value in values:
-        inside = np.array([value_key(row.get(knob)) == value_key(value) for row in contexts])
-        cuts.append(((value, f"not {value}"), inside))
-    return cuts
+        return
+    there = np.array([knob in row for row in settings])
+    if ordered(settings, knob):
+        column = np.array([float(row[knob]) if knob in row else np.nan for row in settings])
+        places = np.linspace(0, len(values), min(MOST_CUTS, len(values) - 1) + 2)[1:-1]
+        for place in dict.fromkeys(places.round().astype(int).tolist()):
+            below = column < float(values[place])
+            yield ({"max": values[place - 1]}, {"min": values[place]}), below, there & ~below
+        return
+    for value in values[: 1 if len(values) == 2 else None]:
+        key = value_key(value)
+        inside = np.array([knob in row and value_key(row[knob]) == key for row in settings])
+        others = [other for other in values if value_key(other) != key]
+        rest: Condition = others[0] if len(others) == 1 else others
+        yield (value, rest), inside, there & ~inside

@@ -40,6 +40,7 @@ from ldmopt.distillation.saddlepoint import (
 )
 
 NEAR, FAR = 0.7, 0.5
+ROWS_AT_ONCE = 256
 _REACH = 2.0
 _ROOM_OF_RATES, _ROOM_OF_DIFFERENCES = 0.64, 0.5
 """Variances p (1 - p) above this share of the largest, 1/4, count as "well inside"."""
@@ -122,7 +123,7 @@ def mean_interval(
     estimate = float(row.mean())
     lows, highs = mean_limits(row, confidence, ends, shares)
     low, high = float(lows[0]), float(highs[0])
-    above, below = _roots(row, ends, shares, reference)
+    above, below = (float(root[0]) for root in _roots(row, ends, shares, reference))
     df = max(1, row.shape[1] - 1)
     if deviation > 0:
         t = student_quantile((1.0 - confidence) / 2.0, freedom)
@@ -136,17 +137,29 @@ def mean_interval(
     return Interval(estimate, low, high, p_above, p_below)
 
 
-def mean_test(
+def mean_tests(
     values: Floats, ends: tuple[float, float] = (0.0, 1.0), reference: float = 0.5
-) -> tuple[float, float]:
-    """Return (p_above, p_below) of `mean_interval` without its limits, which take longer."""
-    row = np.asarray(values, np.float64)[None, :]
-    above, below = _roots(row, ends, None, reference)
-    freedom = max(1, row.shape[1] - 1)
-    return (
-        max(_upper_tail(above, freedom), _least_p(row[0], reference)),
-        max(_upper_tail(-below, freedom), _least_p(-row[0], -reference)),
-    )
+) -> tuple[Floats, Floats]:
+    """Return p_above and p_below of `mean_interval` for many means, without their limits.
+
+    Args:
+        values: rows x prompts; NaN where a prompt is unknown.
+        ends: the least and the greatest value that there can be.
+        reference: what the p values test against.
+    """
+    p_above, p_below = np.ones(len(values)), np.ones(len(values))
+    counts = (~np.isnan(values)).sum(axis=1)
+    for prompts in np.unique(counts[counts > 0]).tolist():
+        rows = np.flatnonzero(counts == prompts)
+        for part in np.array_split(rows, -(-len(rows) // ROWS_AT_ONCE)):
+            known = values[part]
+            known = known[~np.isnan(known)].reshape(len(part), prompts)
+            above, below = _roots(known, ends, None, reference)
+            freedom = max(1, prompts - 1)
+            for row, mine, up, down in zip(part.tolist(), known, above, below, strict=True):
+                p_above[row] = max(_upper_tail(up, freedom), _least_p(mine, reference))
+                p_below[row] = max(_upper_tail(-down, freedom), _least_p(-mine, -reference))
+    return p_above, p_below
 
 
 def _least_p(values: Floats, reference: float) -> float:
@@ -172,18 +185,17 @@ def _upper_tail(root: float, freedom: int) -> float:
 
 
 def _roots(
-    row: Floats, ends: tuple[float, float], spread: Floats | None, reference: float
-) -> tuple[float, float]:
-    """The signed roots of "mean above reference", once for each limit's weights."""
-    prompts = row.shape[1]
+    rows: Floats, ends: tuple[float, float], spread: Floats | None, reference: float
+) -> tuple[Floats, Floats]:
+    """The signed roots of "mean above reference" of each row, once for each limit's weights."""
+    count, prompts = rows.shape
     if prompts < 2:
-        return 0.0, 0.0
-    points, target = _with_ends(row, ends, spread), np.array([reference])
-    if np.ptp(points) == 0 and points[0, 0] == reference:
-        return 0.0, 0.0
-    above = -signed_root(points, _shapes(prompts, NEAR, FAR), target)[0]
-    below = -signed_root(points, _shapes(prompts, FAR, NEAR), target)[0]
-    return float(above), float(below)
+        return np.zeros(count), np.zeros(count)
+    points, target = _with_ends(rows, ends, spread), np.full(count, reference)
+    flat = (np.ptp(points, axis=1) == 0) & (points[:, 0] == reference)
+    above = -signed_root(points, _shapes(prompts, NEAR, FAR), target)
+    below = -signed_root(points, _shapes(prompts, FAR, NEAR), target)
+    return np.where(flat, 0.0, above), np.where(flat, 0.0, below)
 
 
 def _shapes(prompts: int, low_end: float, high_end: float) -> Floats:

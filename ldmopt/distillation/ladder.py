@@ -9,8 +9,11 @@ from typing import Any
 
 from ldmopt.contracts import Aligned, Cost, Evidence, Setting
 from ldmopt.distillation.confirmed import Confirmed
+from ldmopt.distillation.constants import Constants
 from ldmopt.distillation.front import nondominated
-from ldmopt.distillation.intervals import paired_win_rate, prompt_means
+from ldmopt.distillation.intervals import holm, paired_win_rate, prompt_means
+from ldmopt.distillation.provenance import judged_by, scope
+from ldmopt.distillation.selection import held_out, in_search
 
 CAPS_GB = (4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
 MOST_BUDGETS = 3
@@ -19,6 +22,9 @@ LEAST_WIN_RATE = 0.3
 
 SAME_COST = 0.02
 """Costs within this share of each other count as equal: readings repeat to about that."""
+
+LEAST_BEND = 0.1
+"""How far a knee lies from the straight line, of the unit square that the front fills."""
 
 REACH_SECONDS, REACH_MEMORY, REACH_WINS = 2.0, 1.25, 0.1
 """Least ranges over which `balanced` weighs its axes, so that noise is not blown up."""
@@ -33,6 +39,7 @@ class Choice:
     runner_up: Confirmed | None
     max_seconds: float | None = None
     max_memory_bytes: float | None = None
+    is_knee: bool = False
 
 
 def front_of(rows: Sequence[Confirmed]) -> list[Confirmed]:
@@ -41,11 +48,12 @@ def front_of(rows: Sequence[Confirmed]) -> list[Confirmed]:
     return sorted(kept, key=lambda row: row.point.seconds)
 
 
-def choices(rows: Sequence[Confirmed]) -> list[Choice]:
+def choices(rows: Sequence[Confirmed], constants: Constants) -> list[Choice]:
     """Return the ladder: wishes first, then the budgets that the data itself suggests.
 
     Args:
         rows: the confirmed settings, the default first.
+        constants: what counts as a difference.
     """
     sound = [row for row in rows if row.not_worse]
     timed = all(row.found.cost.timed for row in rows)
@@ -54,7 +62,8 @@ def choices(rows: Sequence[Confirmed]) -> list[Choice]:
         found.append(_fastest(sound))
     if len({row.point.peak_memory_bytes for row in rows} - {None}) > 1:
         found.append(_smallest(sound))
-    return [*found, *(_time_budgets(rows) if timed else ()), *_memory_budgets(rows)]
+    times = _time_budgets(rows, constants) if timed else []
+    return [*found, *times, *_memory_budgets(rows, constants)]
 
 
 def _best(rows: Sequence[Confirmed]) -> Choice:
@@ -132,35 +141,93 @@ def _balance(rows: Sequence[Confirmed]) -> Callable[[Confirmed], tuple[float, ..
     return score
 
 
-def _time_budgets(rows: Sequence[Confirmed]) -> list[Choice]:
-    """Budgets in seconds from 1, 2, 5 x 10^k at which another setting becomes the best one."""
+def _time_budgets(rows: Sequence[Confirmed], constants: Constants) -> list[Choice]:
+    """Budgets in seconds: 1, 2, 5 x 10^k where another setting becomes the best, and a knee."""
     times = sorted(row.point.latency_seconds for row in rows)
     limits = [
         digit * 10.0**power
         for power in range(math.floor(math.log10(times[0])), math.ceil(math.log10(times[-1])) + 1)
         for digit in (1.0, 2.0, 5.0)
     ]
-    found = []
-    for limit in _changing(rows, limits, lambda row: row.point.latency_seconds):
-        fitting = [row for row in rows if row.point.latency_seconds <= limit]
-        choice = _pick(f"under-{limit:.6g}s", fitting, _highest)
-        found.append(Choice(choice.id, choice.chosen, choice.runner_up, max_seconds=limit))
-    return found
+    found = _budgets(rows, limits, lambda row: row.point.latency_seconds, constants)
+    return [
+        Choice(f"under-{limit:.6g}s", *choice, max_seconds=limit, is_knee=bent)
+        for limit, choice, bent in found
+    ]
 
 
-def _memory_budgets(rows: Sequence[Confirmed]) -> list[Choice]:
-    """Budgets in GB: what cards have, or 1, 2, 5 x 10^k below the smallest of those."""
-    sizes = sorted(_memory(row) for row in rows if row.point.peak_memory_bytes)
-    if not sizes:
+def _memory_budgets(rows: Sequence[Confirmed], constants: Constants) -> list[Choice]:
+    """Budgets in GB: what cards have, or 1, 2, 5 x 10^k below the smallest of those; a knee."""
+    if not any(row.point.peak_memory_bytes for row in rows):
         return []
     steps = [d * 10.0**p for p in range(-3, 1) for d in (1.0, 2.0, 5.0)]
     limits = [step * 1e9 for step in [*(s for s in steps if s < CAPS_GB[0]), *CAPS_GB]]
-    found = []
-    for limit in _changing(rows, limits, _memory):
-        fitting = [row for row in rows if _memory(row) <= limit]
-        choice = _pick(f"under-{limit / 1e9:.6g}gb", fitting, _highest)
-        found.append(Choice(choice.id, choice.chosen, choice.runner_up, max_memory_bytes=limit))
-    return found
+    return [
+        Choice(f"under-{limit / 1e9:.6g}gb", *choice, max_memory_bytes=limit, is_knee=bent)
+        for limit, choice, bent in _budgets(rows, limits, _memory, constants)
+    ]
+
+
+def _budgets(
+    rows: Sequence[Confirmed],
+    limits: Sequence[float],
+    cost: Callable[[Confirmed], float],
+    constants: Constants,
+) -> list[tuple[float, tuple[Confirmed, Confirmed | None], bool]]:
+    """Each budget with the best within it and its runner-up, and whether it is the front's knee.
+
+    A knee whose setting has a round budget already needs none of its own.
+    """
+    bend = knee(rows, cost, constants)
+    wanted = _changing(rows, limits, cost)
+    found = {}
+    for limit in wanted:
+        found[limit] = _best_two([row for row in rows if cost(row) <= limit])
+    bent = {limit for limit, (best, _) in found.items() if bend and best.setting == bend.setting}
+    if bend is not None and not bent:
+        limit = _two_figures_up(cost(bend))
+        found[limit] = _best_two([row for row in rows if cost(row) <= limit])
+        bent = {limit}
+    return [(limit, found[limit], limit in bent) for limit in sorted(found)]
+
+
+def _best_two(rows: Sequence[Confirmed]) -> tuple[Confirmed, Confirmed | None]:
+    ranked = sorted(rows, key=_highest)
+    return ranked[0], ranked[1] if len(ranked) > 1 else None
+
+
+def _two_figures_up(value: float) -> float:
+    """The least number of two significant figures that is not below a value."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(round(value / unit, 6)) * unit:.6g}")
+
+
+def knee(
+    rows: Sequence[Confirmed], cost: Callable[[Confirmed], float], constants: Constants
+) -> Confirmed | None:
+    """Return the setting after which the front of win rate against log cost rises far less.
+
+    It is the point of the front that lies farthest above the straight line between its ends, both
+    axes scaled to [0, 1] (Satopää et al. 2011, "Finding a Kneedle in a Haystack"); None without a
+    bend of `LEAST_BEND`, or where the win rate along the front differs by less than the margin.
+    """
+    front: list[Confirmed] = []
+    for row in sorted(rows, key=lambda row: (cost(row), -row.quality.win_rate)):
+        known = math.isfinite(cost(row)) and row.quality.win_rate >= LEAST_WIN_RATE
+        if known and (not front or row.quality.win_rate > front[-1].quality.win_rate):
+            front.append(row)
+    if len(front) < 3:
+        return None
+    wins = [row.quality.win_rate for row in front]
+    logs = [math.log(cost(row)) for row in front]
+    if wins[-1] - wins[0] < constants.margin or logs[-1] - logs[0] < math.log(1 + SAME_COST):
+        return None
+    bends = [
+        (win - wins[0]) / (wins[-1] - wins[0]) - (log - logs[0]) / (logs[-1] - logs[0])
+        for win, log in zip(wins, logs, strict=True)
+    ]
+    most = max(range(len(front)), key=bends.__getitem__)
+    return front[most] if bends[most] / math.sqrt(2.0) >= LEAST_BEND else None
 
 
 def _highest(row: Confirmed) -> tuple[float, ...]:
@@ -187,17 +254,38 @@ def _changing(
     return [kept[round(i * (len(kept) - 1) / (MOST_BUDGETS - 1))] for i in range(MOST_BUDGETS)]
 
 
-def to_dict(choice: Choice, evidence: Evidence, count: int, confidence: float) -> dict[str, Any]:
+def to_dict(
+    choice: Choice, evidence: Evidence, rows: Sequence[Confirmed], constants: Constants
+) -> dict[str, Any]:
     """Return one entry of rulebook.json's ``recommendations``.
 
     Args:
         choice: what was chosen.
         evidence: where trial numbers and the scope come from.
-        count: how many settings were confirmed, for the record of how many were compared.
-        confidence: of the intervals.
+        rows: all that was confirmed.
+        constants: how sure intervals are.
     """
     row = choice.chosen
-    is_default = row.setting == evidence.default
+    prompts = len(prompt_means(row.quality.blocks))
+    known: dict[str, Any] = {
+        "trials": [t.number for t in evidence.trials if t.setting == row.setting],
+        "prompts": prompts,
+        "pictures": len(row.found.pictures),
+        "human_labels": int(evidence.scope.get("human_labels", 0)),
+        "held_out": held_out(evidence, row.found),
+        "is_default": row.setting == evidence.default,
+        "settings_confirmed": len(rows),
+        "shown_better": row.better,
+        "shown_not_worse": row.not_worse,
+        "p_not_worse_holm": row.p_not_worse,
+        "in_search": in_search(evidence, row.found, constants.confidence),
+        "judged_by": judged_by(evidence),
+        "scope": scope(evidence, prompts),
+    }
+    if choice.is_knee:
+        known["knee"] = True
+    if choice.id == "best":
+        known["tied"] = _tied(row, [r for r in rows[1:] if not r.against], constants)
     return {
         "id": choice.id,
         "when": {
@@ -206,20 +294,34 @@ def to_dict(choice: Choice, evidence: Evidence, count: int, confidence: float) -
             "min_win_rate": None,
         },
         **point_to_dict(row, evidence.imported),
-        "runner_up": _runner_up(choice, confidence, evidence.imported),
-        "evidence": {
-            "trials": [t.number for t in evidence.trials if t.setting == row.setting],
-            "prompts": len(prompt_means(row.quality.blocks)),
-            "pictures": len(row.found.pictures),
-            "human_labels": int(evidence.scope.get("human_labels", 0)),
-            "held_out": not evidence.imported,
-            "is_default": is_default,
-            "settings_confirmed": count,
-            "shown_better": row.better,
-            "shown_not_worse": row.not_worse,
-            "p_not_worse_holm": row.p_not_worse,
-        },
+        "runner_up": _runner_up(choice, constants.confidence, evidence.imported),
+        "evidence": known,
     }
+
+
+def _tied(
+    best: Confirmed, others: Sequence[Confirmed], constants: Constants
+) -> list[dict[str, Any]]:
+    """The settings that cannot be told from the best one, after Holm's correction, cheapest first.
+
+    Where there are some, the data name no winner.
+    """
+    rest = [row for row in others if row.setting != best.setting]
+    if len(rest) == len(others):
+        return []  # the default itself is best: what ties with it is not better than it
+    gaps = [paired_win_rate(best.quality, row.quality, constants.confidence) for row in rest]
+    adjusted = holm([gap.p for gap in gaps])
+    tied = [
+        (row, gap) for row, gap, p in zip(rest, gaps, adjusted, strict=True)
+        if p > 1.0 - constants.confidence
+    ]  # fmt: skip
+    return [
+        {
+            "setting": dict(row.setting), "seconds": row.point.seconds,
+            "difference": {"win_rate": gap.estimate, "low": gap.low, "high": gap.high},
+        }
+        for row, gap in sorted(tied, key=lambda pair: pair[0].point.seconds)
+    ]  # fmt: skip
 
 
 def _runner_up(choice: Choice, confidence: float, imported: bool) -> dict[str, Any]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ldmopt.contracts import Value
+from ldmopt.contracts import Evidence, Value
 from ldmopt.distillation.additive import Additive, Level, levels
+from ldmopt.distillation.constants import EFFECTS, Constants
 from ldmopt.distillation.contrasts import Contrast, additive_contrast, contrast
 from ldmopt.distillation.costs import cost_ratios
-from ldmopt.distillation.effects import NOTICEABLE, Rules
 from ldmopt.distillation.intervals import holm
+from ldmopt.distillation.provenance import of_search
 from ldmopt.distillation.table import Table, distinct, ordered, value_key
 
-CLOSE = 0.1
-"""Values are called equivalent only where any difference of this size is excluded."""
 
-
-def plateaus(table: Table, rules: Rules) -> list[dict[str, Any]]:
+def plateaus(evidence: Evidence, table: Table, constants: Constants) -> list[dict[str, Any]]:
     """Return rulebook.json's ``plateaus``: at most one for each numeric picture knob.
 
     From the largest value downwards, each value is compared with the largest one; the plateau
@@ -28,28 +26,28 @@ def plateaus(table: Table, rules: Rules) -> list[dict[str, Any]]:
     tests.
     """
     found = []
-    model = Additive.fit(table)
+    model = Additive.of(table)
     for knob in _numeric(table):
         last: Contrast | None = None
         steps = levels(table.looks, knob)
         for step in reversed(steps[:-1]):
             to_top = _compare(table, model, knob, step, steps[-1])
-            if to_top is None or not _flat(to_top, rules):
+            if to_top is None or not _excludes(to_top, constants.margin, constants):
                 break
             last = to_top
-        if last is not None and last.seconds and last.seconds.ratio > 1.0 + NOTICEABLE:
-            found.append(_plateau(last, rules))
+        if last is not None and last.seconds and last.seconds.ratio > 1.0 + constants.noticeable:
+            found.append(_plateau(evidence, last, constants))
     return found
 
 
-def _flat(found: Contrast, rules: Rules) -> bool:
-    """Whether a change of the margin or more is excluded."""
-    interval = found.interval(rules.confidence)
-    return interval.low > 0.5 - rules.margin and interval.high < 0.5 + rules.margin
+def _excludes(found: Contrast, size: float, constants: Constants) -> bool:
+    """Whether a change of this size or more, either way, is excluded."""
+    interval = found.interval(constants.confidence)
+    return interval.low > 0.5 - size and interval.high < 0.5 + size
 
 
-def _plateau(found: Contrast, rules: Rules) -> dict[str, Any]:
-    interval = found.interval(rules.confidence)
+def _plateau(evidence: Evidence, found: Contrast, constants: Constants) -> dict[str, Any]:
+    interval = found.interval(constants.confidence)
     return {
         "knob": found.knob,
         "beyond": found.start,
@@ -58,7 +56,10 @@ def _plateau(found: Contrast, rules: Rules) -> dict[str, Any]:
         "low": interval.low,
         "high": interval.high,
         "seconds_ratio": found.seconds.ratio if found.seconds else None,
-        "evidence": {"to": found.end, "basis": found.basis, "pairs": len(found.contexts)},
+        "evidence": {
+            "to": found.end, "basis": found.basis, "pairs": len(found.contexts),
+            "prompts": (prompts := len(found.differences())), **of_search(evidence, prompts),
+        },
     }
 
 
@@ -75,40 +76,44 @@ def _compare(
     return matched or additive_contrast(table, model, knob, start, end)
 
 
-def equivalent(table: Table, rules: Rules) -> list[dict[str, Any]]:
+def equivalent(
+    evidence: Evidence, table: Table, constants: Constants
+) -> list[dict[str, Any]]:
     """Return rulebook.json's ``equivalent``: values that cannot be told apart pairwise.
 
     For knobs of the picture: no pair differs after Holm's correction, and every difference of
-    `CLOSE` or more is excluded, else nothing is claimed. Knobs that leave the picture as it is
+    ``close`` or more is excluded, else nothing is claimed. Knobs that leave the picture as it is
     are equivalent in it by what the study's probe found.
     """
-    model = Additive.fit(table)
+    model = Additive.of(table)
     found = []
     for knob in table.knobs():
         if knob in table.picture_knobs:
             if not ordered(table.looks, knob):
-                found += _groups(table, model, knob, rules)
+                found += _groups(evidence, table, model, knob, constants)
         else:
             rows = [item.setting for item in table.measured]
             values = distinct(rows, knob)
             if len(values) > 1:
-                evidence = {"basis": "the pictures are the same within the probe's tolerance"}
-                found.append(_entry(table, knob, values, evidence))
+                told = {"basis": "the pictures are the same within the probe's tolerance",
+                        **of_search(evidence, table.prompts)}
+                found.append(_entry(table, knob, values, told))
     return found
 
 
-def _groups(table: Table, model: Additive | None, knob: str, rules: Rules) -> list[dict[str, Any]]:
+def _groups(
+    evidence: Evidence, table: Table, model: Additive | None, knob: str, constants: Constants
+) -> list[dict[str, Any]]:
     """Disjoint groups, grown from the best value downwards."""
     steps = levels(table.looks, knob)
     pairs = [(a, b) for i, a in enumerate(steps) for b in steps[i + 1 :]]
     told = [(a, b, c) for a, b in pairs if (c := _compare(table, model, knob, a, b))]
-    adjusted = holm([c.interval(rules.confidence).p for _, _, c in told])
+    adjusted = holm([c.interval(constants.confidence).p for _, _, c in told])
     close: dict[frozenset[tuple[str, object]], Contrast] = {}
     for (a, b, found), p in zip(told, adjusted, strict=True):
-        interval = found.interval(rules.confidence)
-        if p > rules.alpha and interval.low > 0.5 - CLOSE and interval.high < 0.5 + CLOSE:
+        if p > constants.error(EFFECTS) and _excludes(found, constants.close, constants):
             close[frozenset((value_key(a.label), value_key(b.label)))] = found
-    entries, left = [], [step.label for step in steps]
+    entries, left = [], sorted((step.label for step in steps), key=_liking(table, knob))
     while left:
         group = [left.pop(0)]
         for value in list(left):
@@ -116,16 +121,33 @@ def _groups(table: Table, model: Additive | None, knob: str, rules: Rules) -> li
                 group.append(value)
                 left.remove(value)
         if len(group) > 1:
-            entries.append(_entry(table, knob, group, _group_evidence(group, close, rules)))
+            seen = {**_group_evidence(group, close, constants),
+                    **of_search(evidence, table.prompts)}
+            entries.append(_entry(table, knob, group, seen))
     return entries
 
 
+def _liking(table: Table, knob: str) -> Callable[[Value], float]:
+    """Return a key that sorts a knob's values by the mean win rate of their settings, best first.
+
+    It only decides which group a value joins that fits into several.
+    """
+    means = np.nanmean(table.over_prompts(table.wins), axis=1)
+    rows: dict[tuple[str, object], list[float]] = {}
+    for look, mean in zip(table.looks, means.tolist(), strict=True):
+        if knob in look:
+            rows.setdefault(value_key(look[knob]), []).append(mean)
+    return lambda value: -sum(rows[value_key(value)]) / len(rows[value_key(value)])
+
+
 def _group_evidence(
-    group: Sequence[Value], close: dict[frozenset[tuple[str, object]], Contrast], rules: Rules
+    group: Sequence[Value],
+    close: dict[frozenset[tuple[str, object]], Contrast],
+    constants: Constants,
 ) -> dict[str, Any]:
     """The widest limits of any pair in the group."""
     keys = {value_key(value) for value in group}
-    inside = [c.interval(rules.confidence) for pair, c in close.items() if pair <= keys]
+    inside = [c.interval(constants.confidence) for pair, c in close.items() if pair <= keys]
     return {
         "basis": next(c.basis for pair, c in close.items() if pair <= keys),
         "low": min(i.low for i in inside),

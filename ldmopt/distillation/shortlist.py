@@ -55,7 +55,7 @@ def shrunk(evidence: Evidence) -> list[Candidate]:
     """Return the feasible settings, each once, with shrunk win rates."""
     trials: dict[Setting, Trial] = {}
     for trial in evidence.trials:
-        if trial.feasible and not trial.failure and trial.cost and trial.quality:
+        if trial.feasible and trial.measured:
             trials.setdefault(trial.setting, trial)
     telling = look_knobs(evidence)
     looks: dict[Setting, tuple[float, float]] = {}

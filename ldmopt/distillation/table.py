@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ldmopt.contracts import Evidence, Setting, Trial, Value
-from ldmopt.distillation.front import Point
+from ldmopt.contracts import Evidence, Quality, Setting, Value
 from ldmopt.distillation.saddlepoint import Floats
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One distinct setting with its cost and its win rate on the search blocks."""
+    """One distinct setting with what it cost."""
 
     setting: Setting
-    point: Point
-    trials: tuple[int, ...]
-    feasible: bool
+    seconds: float
+    peak_memory_bytes: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
     """What the search measured; failed trials are not in it.
 
+    A setting that was raced out has its costs here, and its wins apart from those of settings
+    that were seen in all blocks: it was dropped because of them, so their mean is too low.
     A table equals itself alone, so what was fitted to it can be remembered.
 
     Attributes:
         measured: distinct settings, the default first.
-        looks: distinct settings of the picture knobs alone.
+        looks: distinct settings of the picture knobs alone, without those raced out.
         wins: looks x blocks; NaN where a look was not made for a block.
         prompt_of: blocks, the index of each block's prompt.
         picture_knobs: the knobs that change the picture.
         default: the setting that wins are against.
+        dropped: looks that were raced out.
+        dropped_wins: dropped looks x blocks; NaN from where they were dropped.
     """
 
     measured: tuple[Measured, ...]
@@ -45,6 +47,8 @@ class Table:
     prompt_of: NDArray[np.intp]
     picture_knobs: frozenset[str]
     default: Setting
+    dropped: tuple[Setting, ...] = ()
+    dropped_wins: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
     @cached_property
     def varied(self) -> frozenset[str]:
@@ -93,54 +97,47 @@ def look_knobs(evidence: Evidence) -> frozenset[str]:
 def build(evidence: Evidence) -> Table:
     """Arrange an evidence's usable trials."""
     telling = look_knobs(evidence)
-    usable = [t for t in evidence.trials if not t.failure and t.cost and t.quality]
-    looks: dict[Setting, Trial] = {}
-    groups: dict[Setting, list[Trial]] = {}
-    for trial in usable:
-        look = trial.setting.only(telling)
+    whole: dict[Setting, Quality] = {}
+    dropped: dict[Setting, Quality] = {}
+    costs: dict[Setting, Measured] = {}
+    for trial in evidence.trials:
+        if trial.failure or not trial.cost or not trial.quality:
+            continue
+        cost = trial.cost
+        costs.setdefault(trial.setting, Measured(
+            trial.setting, cost.seconds, cost.peak_memory_bytes
+        ))  # fmt: skip
+        looks, look = dropped if trial.raced_out else whole, trial.setting.only(telling)
         held = looks.get(look)
-        if held is None or _blocks(trial) > _blocks(held):
-            looks[look] = trial
-        groups.setdefault(trial.setting, []).append(trial)
-    wins, prompt_of = _wins(list(looks.values()))
+        if held is None or len(trial.quality.blocks) > len(held.blocks):
+            looks[look] = trial.quality
+    for look in whole:
+        dropped.pop(look, None)
+    wins, prompt_of = _wins([*whole.values(), *dropped.values()])
     default = evidence.default
-    order = sorted(groups, key=lambda setting: setting != default)
     return Table(
-        tuple(_measured(groups[setting]) for setting in order),
-        tuple(looks),
-        wins,
+        tuple(sorted(costs.values(), key=lambda item: item.setting != default)),
+        tuple(whole),
+        wins[: len(whole)],
         prompt_of,
         evidence.picture_knobs,
         default,
+        tuple(dropped),
+        wins[len(whole) :],
     )
 
 
-def _blocks(trial: Trial) -> int:
-    return len(trial.quality.blocks) if trial.quality else 0
-
-
-def _measured(trials: Sequence[Trial]) -> Measured:
-    """Join trials of one setting: the first one's figures, everyone's numbers."""
-    first = trials[0]
-    if first.cost is None or first.quality is None:
-        raise ValueError(f"trial {first.number} has no cost or no quality")
-    point = Point.of(first.cost, first.quality.win_rate)
-    return Measured(
-        first.setting, point, tuple(t.number for t in trials), all(t.feasible for t in trials)
-    )
-
-
-def _wins(trials: Sequence[Trial]) -> tuple[Floats, NDArray[np.intp]]:
+def _wins(rows: Sequence[Quality]) -> tuple[Floats, NDArray[np.intp]]:
     """Wins by block, over the union of all blocks."""
     columns: dict[tuple[str, int], int] = {}
     prompts: dict[str, int] = {}
-    for trial in trials:
-        for block in trial.quality.blocks if trial.quality else ():
+    for quality in rows:
+        for block in quality.blocks:
             columns.setdefault((block.prompt, block.seed), len(columns))
             prompts.setdefault(block.prompt, len(prompts))
-    wins = np.full((len(trials), len(columns)), np.nan)
-    for row, trial in enumerate(trials):
-        for block in trial.quality.blocks if trial.quality else ():
+    wins = np.full((len(rows), len(columns)), np.nan)
+    for row, quality in enumerate(rows):
+        for block in quality.blocks:
             wins[row, columns[block.prompt, block.seed]] = block.win
     return wins, np.array([prompts[prompt] for prompt, _ in columns], np.intp)
 

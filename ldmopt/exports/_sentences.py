@@ -79,7 +79,17 @@ def ties(data: Mapping[str, Any]) -> Iterator[str]:
                 f"**best** beats the default taken by itself, but not after allowing for the "
                 f"{count} settings that were compared (Holm): another few prompts would tell."
             )
-        if other.get("tie"):
+        tied = item["evidence"].get("tied", [])
+        if tied:
+            cheapest = tied[0]
+            others = "another" if len(tied) == 1 else f"{len(tied)} others"
+            yield (
+                f"**best** is no single winner: {others} cannot be told from it (Holm), the "
+                f"cheapest being {safe(setting_text(cheapest['setting'], default))} "
+                f"({seconds_text(cheapest['seconds'])}; {win_text(cheapest['difference'])} "
+                "between the two)."
+            )
+        elif other.get("tie"):
             yield (
                 f"**best** cannot be told from its runner-up "
                 f"({safe(setting_text(other['setting'], default))}; "
@@ -108,6 +118,7 @@ def reading(data: Mapping[str, Any]) -> Iterator[str]:
             "Recommended settings were generated and measured again on prompts and seeds "
             "that the search never saw. Seconds are device seconds per picture."
         )
+    yield from _luck(data["scope"].get("selection"))
     yield from _reading_judges(data)
     named = {item["id"] for item in data["recommendations"]}
     wishes = [f"**{id}**: {text}" for id, text in WISHES.items() if id in named]
@@ -117,6 +128,29 @@ def reading(data: Mapping[str, Any]) -> Iterator[str]:
     )
     if any(id.startswith("under-") for id in named):
         yield "**under-...**: the highest win rate within that many seconds or GB."
+    for item in data["recommendations"]:
+        if item["evidence"].get("knee"):
+            yield f"**{item['id']}** is the knee of the front: beyond it little more is gained."
+
+
+def _luck(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """What choosing did to the figures of the chosen: the winner's curse, or none."""
+    if not found:
+        return
+    change = found["change"]
+    many = "one was" if found["chosen"] == 1 else f"{found['chosen']} were"
+    told = (
+        f"**Luck of the chosen**: of {found['searched']} settings tried, {many} chosen by the "
+        f"search's figures, on the average {win_text(found['search'])} there and "
+        f"{win_text(found['held_out'])} on held-out prompts. The change, {change['win_rate']:+.2f} "
+        f"[{change['low']:+.2f}, {change['high']:+.2f}], is"
+    )
+    if not change["beyond_chance"]:
+        yield f"{told} within chance."
+    elif change["win_rate"] < 0:
+        yield f"{told} beyond chance: what wins a search is lucky there. Trust the held-out figure."
+    else:
+        yield f"{told} beyond chance: the held-out prompts suit these settings better."
 
 
 def _reading_judges(data: Mapping[str, Any]) -> Iterator[str]:
@@ -140,25 +174,35 @@ def _reading_judges(data: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def effects_reading(rows: Sequence[Mapping[str, Any]]) -> str:
+def effects_reading(data: Mapping[str, Any]) -> str:
     """What the figures and verdicts of effects mean."""
+    rows, worth = data["effects"], data.get("constants", {}).get("worth", 0.02)
     count = max(row["evidence"].get("comparisons", len(rows)) for row in rows)
     return (
         "A win rate here compares the two values with each other: above 0.50 the second one is "
         f"better. Verdicts allow for {count} comparisons made at once (Holm), intervals do not, "
         "so an interval off 0.50 may still read *no difference shown*. *Worth it* asks for a "
-        "gain of at least 0.02; *depends* means that it helps under some conditions only, or saves "
-        "seconds at the price of memory or the other way round."
+        f"gain of at least {worth:g}; *depends* means that it helps under some conditions only, or "
+        f"saves seconds at the price of memory or the other way round.{_alone(data)}"
     )
 
 
+def _alone(data: Mapping[str, Any]) -> str:
+    """A word where no person's judgement is behind the rules."""
+    rules = [*data["effects"], *data["avoid"]]
+    told = {row["evidence"].get("judged_by") for row in rules} - {None}
+    return " All of it rests on the regressor alone." if told == {"the regressor alone"} else ""
+
+
 def depending(row: Mapping[str, Any]) -> str:
-    """What an effect depends on; empty where it does not."""
-    if "depends_on" not in row["evidence"]:
+    """What an effect depends on, in direction or in size; empty where it does not."""
+    evidence = row["evidence"]
+    split = evidence.get("depends_on") or evidence.get("varies_with")
+    if not split:
         return ""
-    sides = row["evidence"]["depends_on"]["sides"]
-    told = "; ".join(f"{condition_text(side['when'])}: {win_text(side)}" for side in sides)
-    return f"{row['knob']} {row['from']} → {row['to']} depends: {safe(told)}."
+    verb = "depends" if "depends_on" in evidence else "is not alike everywhere"
+    told = "; ".join(f"{condition_text(s['when'])}: {win_text(s)}" for s in split["sides"])
+    return f"{row['knob']} {row['from']} → {row['to']} {verb}: {safe(told)}."
 
 
 def same_picture(row: Mapping[str, Any]) -> bool:
@@ -210,6 +254,8 @@ def scope_rows(data: Mapping[str, Any]) -> dict[str, str]:
         "prompts and seeds": f"{seen}, none held out" if "imported" in scope else
         f"{seen} in the search, {held_out} other prompts for the recommendations",
         "pictures": f"{scope['pictures']:,}",
+        "dropped early": f"{dropped} settings, after a part of the prompts; they are in no figure "
+        "of quality but the avoid list's" if (dropped := scope.get("raced_out")) else "",
         "judged by": scope["scorer"] if "judged_by" in scope else
         f"{scope['scorer']}; labels of people that it learned from: {scope['human_labels']}",
         "exam": exam_text(scope),

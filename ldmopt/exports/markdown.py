@@ -46,7 +46,7 @@ def to_markdown(rulebook: Rulebook) -> str:
         (f"- {line}" for line in ties(data)),
         _listed("What to know of this table first", notes(data)),
         _listed("How to read this", reading(data)),
-        _effects(data["effects"]),
+        _effects(data),
         _listed("Where it makes no difference", _flat(data)),
         _listed("Avoid", map(_avoid, data["avoid"])),
         _scope(data),
@@ -106,13 +106,14 @@ def _listed(heading: str, lines: Iterable[str]) -> Iterator[str]:
     yield from (f"- {line}" for line in found)
 
 
-def _effects(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _effects(data: Mapping[str, Any]) -> Iterator[str]:
     """One table; beneath it, what `depends` depends on."""
+    rows = data["effects"]
     if not rows:
         return
     yield "## What each knob is worth"
     yield ""
-    yield effects_reading(rows)
+    yield effects_reading(data)
     yield ""
     yield "| knob | from → to | verdict | win rate | seconds | memory | seen in |"
     yield "|---|---|---|---|---|---|---|"

@@ -33,7 +33,8 @@ def front_plot(
 
     Args:
         rulebook: whose front and recommendations stand out, with held-out intervals.
-        trials: what the search measured, drawn faint; failed ones are left out.
+        trials: what the search measured, drawn faint; failed ones and ones that were raced out
+            are left out.
         path: the file, written whole or not at all.
         max_seconds: a cap on seconds, drawn as a line.
         max_memory_bytes: a cap on memory: trials above it are drawn as crosses.
@@ -44,7 +45,8 @@ def front_plot(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = trials.trials if isinstance(trials, Evidence) else trials
+    tried = trials.trials if isinstance(trials, Evidence) else trials
+    rows = [trial for trial in tried if not trial.raced_out]
     figure = Figure(figsize=(9.6, 6.2), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.075, 0.105, 0.905, 0.76))

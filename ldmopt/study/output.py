@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 
 from ldmopt.contracts import Block, Evidence, Setting
-from ldmopt.distillation import distill
+from ldmopt.distillation import Constants, distill
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
 from ldmopt.study import records
@@ -31,7 +32,7 @@ def read_run(run: str | Path) -> tuple[RunFolder, StudySpec, optuna.Study]:
         UserError: no run folder, or nothing measured in it yet.
     """
     folder = RunFolder(run).require()
-    spec = parse_spec(folder.spec.read_text(encoding="utf-8"), str(folder.spec))
+    spec = _spec(folder)
     with records.storage_errors(folder):
         storage = records.open_storage(folder, spec)
         numbers = records.generations(storage, spec.name)
@@ -39,6 +40,10 @@ def read_run(run: str | Path) -> tuple[RunFolder, StudySpec, optuna.Study]:
             raise UserError(f"run {str(folder.path)!r} has no measured trial yet; go on with: "
                             f"ldmopt run {folder.spec} --out {folder.path}")
         return folder, spec, records.open_generation(storage, spec.name, numbers[-1])
+
+
+def _spec(folder: RunFolder) -> StudySpec:
+    return parse_spec(folder.spec.read_text(encoding="utf-8"), str(folder.spec))
 
 
 def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Evidence:
@@ -99,18 +104,39 @@ def scope(
     }
 
 
-def distill_run(run: str | Path) -> Rulebook:
+def distill_run(
+    run: str | Path,
+    margin: float | None = None,
+    worth: float | None = None,
+    confidence: float | None = None,
+) -> Rulebook:
     """Distill a run's newest generation anew and write all its outputs.
 
+    Args:
+        run: the run folder.
+        margin: how much lower a win rate may be and still count as not worse; this and the others
+            as the study's ``[rulebook]`` has them when None.
+        worth: the gain in win rate from which a change is worth it.
+        confidence: of intervals and verdicts.
+
     Raises:
-        UserError: no run folder, or nothing measured in it yet.
+        UserError: no run folder, nothing measured in it yet, or a constant out of its range.
     """
     folder, spec, study = read_run(run)
+    given = {"margin": margin, "worth": worth, "confidence": confidence}
+    constants = replace(_constants(spec), **{k: v for k, v in given.items() if v is not None})
     with folder.lock(), records.storage_errors(folder):
-        return write_outputs(folder, study, read_evidence(folder, spec, study))
+        evidence = read_evidence(folder, spec, study)
+        return write_outputs(folder, study, evidence, constants)
 
 
-def write_outputs(folder: RunFolder, study: optuna.Study, evidence: Evidence) -> Rulebook:
+def _constants(spec: StudySpec) -> Constants:
+    return Constants(**spec.rulebook.model_dump())
+
+
+def write_outputs(
+    folder: RunFolder, study: optuna.Study, evidence: Evidence, constants: Constants | None = None
+) -> Rulebook:
     """Distill and write rulebook.json, rulebook.md, sheet.png and front.png.
 
     Of an imported table without pictures there is no sheet, without seconds no plot of the front.
@@ -118,7 +144,7 @@ def write_outputs(folder: RunFolder, study: optuna.Study, evidence: Evidence) ->
     from ldmopt.exports.markdown import to_markdown
     from ldmopt.exports.plots import front_plot
 
-    rulebook = distill(evidence)
+    rulebook = distill(evidence, constants or _constants(_spec(folder)))
     rulebook.write(folder.rulebook)
     write(folder.path / "rulebook.md", to_markdown(rulebook).encode())
     if rulebook.data["default"]["cost"]["seconds"] is not None:

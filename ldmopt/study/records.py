@@ -220,6 +220,7 @@ def read_trial(trial: FrozenTrial) -> Trial:
         pictures=tuple(attrs.get("pictures", ())),
         failure=attrs.get("failure"),
         feasible=all(value <= 0 for value in trial.constraints.values()),
+        raced_out=trial.state == TrialState.PRUNED,
         **_further(attrs),
     )
 

@@ -130,6 +130,24 @@ class ImportedSpec(_Table):
     knobs: dict[str, Literal["number", "text"]] = {}
 
 
+class RulebookSpec(_Table):
+    """The constants of the rulebook; see `ldmopt.distillation.constants.Constants`.
+
+    Attributes:
+        confidence: of all intervals, and of all verdicts together.
+        margin: a win rate lower by less than this still counts as not worse.
+        worth: the gain in win rate from which a change is worth it.
+        noticeable: the change in seconds or memory, as a share, that counts as one.
+        close: values are called equivalent only where a difference of this size is excluded.
+    """
+
+    confidence: float = Field(default=0.95, ge=0.5, le=0.99)
+    margin: float = Field(default=0.05, gt=0, lt=0.5)
+    worth: float = Field(default=0.02, ge=0, lt=0.5)
+    noticeable: float = Field(default=0.05, gt=0, lt=0.5)
+    close: float = Field(default=0.1, gt=0, lt=0.5)
+
+
 class StudySpec(_Table):
     """One study, as its TOML says it.
 
@@ -162,6 +180,7 @@ class StudySpec(_Table):
     budget: Budget = Budget(trials=30)
     scorer: ScorerSpec = ScorerSpec()
     imported: ImportedSpec | None = None
+    rulebook: RulebookSpec = RulebookSpec()
 
     @field_validator("name")
     @classmethod

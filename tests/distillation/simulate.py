@@ -47,7 +47,13 @@ def digest(*parts: object) -> str:
 
 
 class Study:
-    """Draws evidence: within a block, settings share the prompt's taste and the default's luck."""
+    """Draws evidence: within a block, settings share the prompt's taste and the default's luck.
+
+    A setting's win in a block is the logistic function of its planted gap to the default, of what
+    the prompt does to all settings, of what it does to this one, and of the seed; ``binary``
+    draws 0 or 1 of that chance. In a share ``rare`` of the prompts, other ones for each look, the
+    setting fails: its win is near 0 there however good it is elsewhere.
+    """
 
     def __init__(
         self,
@@ -58,31 +64,38 @@ class Study:
         default: Setting = DEFAULT,
         picture_knobs: frozenset[str] = PICTURE_KNOBS,
         binary: bool = False,
+        rare: float = 0.0,
     ) -> None:
-        self.rng, self.truth, self.default, self.binary = rng, truth, default, binary
+        self.rng, self.truth, self.default = rng, truth, default
+        self.binary, self.rare = binary, rare
         self.picture_knobs = picture_knobs
-        self.blocks = [(f"prompt {p}", s) for p in range(prompts) for s in range(seeds)]
-        self.held_out = [(f"held-out {p}", s) for p in range(prompts) for s in range(seeds)]
-        self.tastes: dict[tuple[str, str], float] = {}
+        self.shape = (prompts, seeds)
+        self.tastes = {name: rng.normal(0, 0.25, (prompts, 1)) for name in ("prompt", "held-out")}
         self.looks: dict[tuple[Setting, bool], tuple[BlockWin, ...]] = {}
 
     def wins(self, setting: Setting, held_out: bool = False) -> tuple[BlockWin, ...]:
         """Wins against the default in every block; equal pictures give exactly 0.5."""
         look = setting.only(self.picture_knobs)
-        if look == self.default.only(self.picture_knobs):
-            blocks = self.held_out if held_out else self.blocks
-            return tuple(BlockWin(p, s, 0.5) for p, s in blocks)
+        name = "held-out" if held_out else "prompt"
         if (look, held_out) not in self.looks:
-            gap = self.truth(setting) - self.truth(self.default)
-            rows = []
-            for prompt, seed in self.held_out if held_out else self.blocks:
-                shared = self.tastes.setdefault((prompt, ""), self.rng.normal(0, 0.25))
-                own = self.tastes.setdefault((prompt, look.json()), self.rng.normal(0, 0.3))
-                chance = 1 / (1 + math.exp(-(1.6 * gap + shared + own + self.rng.normal(0, 0.6))))
-                win = float(self.rng.random() < chance) if self.binary else chance
-                rows.append(BlockWin(prompt, seed, win))
-            self.looks[look, held_out] = tuple(rows)
+            if look == self.default.only(self.picture_knobs):
+                drawn = np.full(self.shape, 0.5)
+            else:
+                drawn = self.drawn(self.truth(setting) - self.truth(self.default), name)
+            self.looks[look, held_out] = tuple(
+                BlockWin(f"{name} {p}", s, win)
+                for p, row in enumerate(drawn.tolist()) for s, win in enumerate(row)
+            )  # fmt: skip
         return self.looks[look, held_out]
+
+    def drawn(self, gap: float, name: str) -> np.ndarray:
+        """Wins of a look, prompts x seeds."""
+        prompts, _ = self.shape
+        own = self.tastes[name] + self.rng.normal(0, 0.3, (prompts, 1))
+        if self.rare:
+            own = own - 5.0 * (self.rng.random((prompts, 1)) < self.rare)
+        chance = 1 / (1 + np.exp(-(1.6 * gap + own + self.rng.normal(0, 0.6, self.shape))))
+        return (self.rng.random(self.shape) < chance).astype(float) if self.binary else chance
 
     def evidence(
         self,

@@ -5,7 +5,6 @@ import pytest
 
 from ldmopt.contracts import Setting
 from ldmopt.distillation.costs import cost_ratios
-from ldmopt.distillation.front import Point
 from ldmopt.distillation.table import Measured, Table
 
 NONE = frozenset[str]()
@@ -13,8 +12,7 @@ NONE = frozenset[str]()
 
 def table(rows):
     """Return settings with their seconds as a table; memory is the same for all."""
-    measured = [Measured(Setting(setting), Point(0.5, seconds, 100), (number,), True)
-                for number, (setting, seconds) in enumerate(rows)]
+    measured = [Measured(Setting(setting), seconds, 100) for setting, seconds in rows]
     return Table(tuple(measured), (), np.zeros((0, 0)), np.zeros(0, np.intp), NONE,
                  measured[0].setting)
 

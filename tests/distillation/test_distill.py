@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ldmopt.contracts import Setting
-from ldmopt.distillation import candidates, distill
+from ldmopt.distillation import Constants, candidates, distill
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
 
@@ -164,9 +164,9 @@ def test_refusals():
     with pytest.raises(UserError, match="default on held-out"):
         distill(dataclasses.replace(evidence, confirmations={}))
     with pytest.raises(UserError, match="margin"):
-        distill(evidence, margin=0.7)
+        distill(evidence, Constants(margin=0.7))
     with pytest.raises(UserError, match="confidence"):
-        distill(evidence, confidence=95)
+        distill(evidence, Constants(confidence=95))
 
 
 def test_pruned_trials_with_fewer_blocks():

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 
 from ldmopt.contracts import Setting
-from ldmopt.distillation import avoid, effects, table
+from ldmopt.distillation import Constants, avoid, effects, table
 from ldmopt.distillation.contrasts import ADDITIVE, MATCHED, all_contrasts
 
 from .simulate import Study, grid
 
-RULES = effects.Rules(0.95, 0.05, 0.025)
+CONSTANTS = Constants()
 STUDIES = 30
 
 
 def rules_of(study, settings):
     evidence = study.evidence(settings)
     made = table.build(evidence)
-    found = effects.effects(all_contrasts(made), RULES, {})
-    return found, avoid.avoid(evidence, made, RULES, {})
+    found = effects.effects(evidence, made, all_contrasts(made), CONSTANTS)
+    return found, avoid.avoid(evidence, made, CONSTANTS)
 
 
 def small_grid():
@@ -90,7 +90,7 @@ def test_it_depends():
     told = effect["evidence"]["depends_on"]
     assert told["knob"] == "sampler"
     sides = {side["when"]["sampler"]: side["win_rate"] for side in told["sides"]}
-    assert sides["pndm"] < 0.5 < sides["not pndm"]
+    assert sides["pndm"] < 0.5 < sides["ddim"]
 
 
 def test_random_settings_fall_back_on_the_additive_model():
