@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 _NEWTON_STEPS = 60
 _NEAR_ZERO = 1e-3
+_SLOPE, _CLOSE = 1e-9, 1e-7
+"""When a saddlepoint, and a quantile's root, are near enough."""
 
 
 def signed_root(points: Floats, shapes: Floats, target: Floats) -> Floats:
@@ -45,8 +47,9 @@ def _inner_root(offsets: Floats, shapes: Floats) -> Floats:
     s = _saddlepoint(offsets, shapes)
     rest = 1.0 - s[:, None] * offsets
     ratio = offsets / rest
+    square = ratio * ratio
     cumulant = -np.log(rest) @ shapes
-    second, third = ratio**2 @ shapes, 2.0 * (ratio**3 @ shapes)
+    second, third = square @ shapes, 2.0 * ((square * ratio) @ shapes)
     r = np.sign(s) * np.sqrt(np.maximum(-2.0 * cumulant, 0.0))
     u = s * np.sqrt(second)
     near = np.abs(r) < _NEAR_ZERO
@@ -57,17 +60,28 @@ def _inner_root(offsets: Floats, shapes: Floats) -> Floats:
 
 
 def _saddlepoint(offsets: Floats, shapes: Floats) -> Floats:
-    """The root s of K'(s) = 0, by Newton's steps kept inside a shrinking bracket."""
+    """The root s of K'(s) = 0, by Newton's steps kept inside a shrinking bracket.
+
+    Rows that are done are left out of further steps.
+    """
     low, high = 1.0 / offsets.min(axis=1), 1.0 / offsets.max(axis=1)
     s = np.zeros(len(offsets))
+    left = np.arange(len(offsets))
+    rows = offsets
     for _ in range(_NEWTON_STEPS):
-        ratio = offsets / (1.0 - s[:, None] * offsets)
-        slope, curve = ratio @ shapes, ratio**2 @ shapes
-        if np.all(np.abs(slope) <= 1e-11 * np.sqrt(curve)):
+        ratio = rows / (1.0 - s[left, None] * rows)
+        slope, curve = ratio @ shapes, (ratio * ratio) @ shapes
+        going = np.abs(slope) > _SLOPE * np.sqrt(curve)
+        if not going.any():
             break
-        low, high = np.where(slope < 0, s, low), np.where(slope > 0, s, high)
-        step = s - slope / curve
-        s = np.where((step > low) & (step < high), step, (low + high) / 2)
+        if not going.all():
+            left, rows, slope, curve = left[going], rows[going], slope[going], curve[going]
+        here = s[left]
+        low[left] = np.where(slope < 0, here, low[left])
+        high[left] = np.where(slope > 0, here, high[left])
+        step = here - slope / curve
+        inside = (step > low[left]) & (step < high[left])
+        s[left] = np.where(inside, step, (low[left] + high[left]) / 2)
     return s
 
 
@@ -76,16 +90,22 @@ def quantile(points: Floats, shapes: Floats, root: float) -> Floats:
 
     Solved by regula falsi with Illinois steps. Rows whose points are all equal give that point.
     """
+    targets = np.clip(points @ shapes / shapes.sum(), points.min(axis=1), points.max(axis=1))
+    rows = np.arange(len(points))
     low, high = points.min(axis=1), points.max(axis=1)
     scale = np.maximum(high - low, 1e-300)
     # the ends have infinite roots: finite stand-ins serve as the first bracket
     left, right = np.full(len(points), -abs(root) - 30.0), np.full(len(points), abs(root) + 30.0)
-    target = np.clip(points @ shapes / shapes.sum(), low, high)
     side = np.zeros(len(points))
     for step in range(80):
-        value = np.clip(signed_root(points, shapes, target) - root, -1e9, 1e9)
-        if np.all((np.abs(value) < 1e-9) | (high - low < 1e-12 * scale)):
+        target = targets[rows]
+        value = np.clip(signed_root(points[rows], shapes, target) - root, -1e9, 1e9)
+        going = (np.abs(value) >= _CLOSE) & (high - low >= 1e-12 * scale)
+        if not going.any():
             break
+        rows, target, value, low, high, scale, left, right, side = (
+            part[going] for part in (rows, target, value, low, high, scale, left, right, side)
+        )
         below = value < 0
         low, high = np.where(below, target, low), np.where(below, high, target)
         left = np.where(below, value, np.where(side > 0, left / 2, left))
@@ -93,8 +113,8 @@ def quantile(points: Floats, shapes: Floats, root: float) -> Floats:
         side = np.where(below, -1.0, 1.0)
         falsi = high - right * (high - low) / np.where(right > left, right - left, 1.0)
         use_falsi = (step % 4 < 3) & (falsi > low) & (falsi < high)
-        target = np.where(use_falsi, falsi, (low + high) / 2)
-    return np.asarray(target, np.float64)
+        targets[rows] = np.where(use_falsi, falsi, (low + high) / 2)
+    return np.asarray(targets, np.float64)
 
 
 def student_tail(t: float, freedom: int) -> float:
