@@ -53,8 +53,8 @@ def avoid(evidence: Evidence, table: Table, constants: Constants) -> list[dict[s
 
     A rule of one or two knobs is told where its settings' pooled win rate is below
     ``0.5 - margin`` after Holm's correction over all rules that were looked at, nine in ten of
-    its settings are, and each of its conditions makes a difference of the margin. Its interval
-    allows for its having been chosen (see `interactions`).
+    its settings are, and each of its conditions makes a difference of the margin; the default
+    never meets one. Its interval allows for its having been chosen (see `interactions`).
     """
     return [*_losing(evidence, table, constants), *_failing(evidence, constants)]
 
@@ -65,7 +65,10 @@ def _losing(evidence: Evidence, table: Table, constants: Constants) -> list[dict
     by_prompt = _at_best(table, floor)
     means = _row_means(by_prompt)
     bad = means < floor
-    tried = [rule for rule in candidates(looks) if _common_enough(rule.inside)]
+    own = evidence.default.only(look_knobs(evidence))
+    default = np.array([look == own for look in looks])
+    tried = [rule for rule in candidates(looks)
+             if _common_enough(rule.inside) and not (rule.inside & default).any()]
     if not tried or not by_prompt.size:
         return []
     pooled = _pooled(tried, by_prompt)

@@ -317,7 +317,8 @@ def _tied(
     ]  # fmt: skip
     return [
         {
-            "setting": dict(row.setting), "seconds": row.point.seconds,
+            "setting": dict(row.setting),
+            "seconds": row.point.seconds if row.found.cost.timed else None,
             "difference": {"win_rate": gap.estimate, "low": gap.low, "high": gap.high},
         }
         for row, gap in sorted(tied, key=lambda pair: pair[0].point.seconds)
