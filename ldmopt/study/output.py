@@ -58,7 +58,8 @@ def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Ev
         confirmations=(records.taken_as_confirmed(trials) if imported
                        else records.read_confirmations(study)),
         picture_knobs=frozenset(frozen["picture_knobs"]),
-        scope=scope(folder, frozen, study.user_attrs.get(ATTRIBUTE)),
+        scope=scope(folder, frozen, study.user_attrs.get(ATTRIBUTE),
+                    study.user_attrs.get(records.RACING)),
         least_alignment=spec.caps.alignment,
         imported=imported,
     )

@@ -35,6 +35,9 @@ FROZEN = "ldmopt"
 
 CONFIRMATIONS = "confirmations"
 
+RACING = "racing"
+"""Study attribute: what racing dropped and saved."""
+
 HALF_MADE = "half_made"
 """Study attribute of a generation that is just being made of another one's trials."""
 
