@@ -67,14 +67,18 @@ def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Ev
 
 
 def scope(
-    folder: RunFolder, frozen: Mapping[str, Any], second: Mapping[str, Any] | None = None
+    folder: RunFolder, frozen: Mapping[str, Any], second: Mapping[str, Any] | None = None,
+    racing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the ``scope`` block of rulebook.json: what the rules were seen on.
 
-    ``exam``, ``alignment``, ``second_opinion`` and, of an imported table, ``imported`` (its name),
-    ``notes`` and ``judged_by`` are there only where there was such a thing.
+    ``exam``, ``alignment``, ``second_opinion``, ``racing`` (what was dropped early, and what that
+    saved) and, of an imported table, ``imported`` (its name), ``notes`` and ``judged_by`` are
+    there only where there was such a thing.
     """
     further: dict[str, Any] = {"second_opinion": second} if second else {}
+    if racing:
+        further["racing"] = dict(racing)
     if "imported" in frozen:
         further |= {"imported": frozen["imported"], "notes": frozen["notes"]}
     if frozen["scorer"]["name"] == RATINGS:
