@@ -244,6 +244,18 @@ def finished(study: optuna.Study) -> list[Trial]:
     return list(found.values())
 
 
+def raced_out(study: optuna.Study) -> list[Trial]:
+    """Return the trials that were dropped early, one for each setting that never finished."""
+    done = {trial.setting for trial in finished(study)}
+    found: dict[Setting, Trial] = {}
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.PRUNED]):
+        if "quality" in trial.user_attrs:
+            record = read_trial(trial)
+            if record.setting not in done:
+                found.setdefault(record.setting, record)
+    return list(found.values())
+
+
 def confirmation_to_dict(item: Confirmation) -> dict[str, Any]:
     """Return plain JSON data of a confirmation."""
     return {
