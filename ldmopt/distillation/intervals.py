@@ -227,6 +227,8 @@ def _pull(values: Floats, mean: Floats, ends: tuple[float, float], spread: Float
     largest = np.maximum(room * width**2 / 4.0, 1e-12)
     observed = values.var(axis=1, ddof=1) / largest * (prompts - 1) / prompts
     inner = np.maximum(0.0, 1.0 - _REACH**2 * observed)
+    # Values that are all alike, as a rater's ties are, say nothing of how they vary.
+    inner[np.ptp(values, axis=1) == 0] = 0.0
     return np.asarray(np.sqrt(np.clip(1.0 - inner * room, 0.0, 1.0)), np.float64)
 
 
