@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ldmopt.contracts import Setting
+from ldmopt.distillation.constants import Constants
 from ldmopt.distillation.front import Point, nondominated
 from ldmopt.errors import UserError
 from ldmopt.exports._words import setting_text
@@ -30,8 +31,7 @@ from ldmopt.reconcile.estimates import Estimate, against, pooled
 from ldmopt.reconcile.matching import Row, changed, effect_key, measured, same_way
 from ldmopt.rulebook import Rulebook
 
-WORTH = 0.02
-"""The gain in win rate from which a merged effect is worth it."""
+WORTH = Constants().worth
 
 
 @dataclass(frozen=True)
