@@ -40,8 +40,7 @@ from record_quality import GRID
 from search_table import canonical as acting
 
 from ldmopt import machine
-from ldmopt.contracts import Cost, Setting
-from ldmopt.hosts.replay import ReplayHost
+from ldmopt.contracts import Block, Cost, Picture, Setting
 from ldmopt.knob import Context, Space, build_space
 from ldmopt.model import describe
 from ldmopt.recording import Recording
@@ -144,10 +143,10 @@ def replayed(folder: Path, tolerance: float, most: int) -> Iterator[dict[str, An
     ways = distinct(space)
     seconds, memory = cells(recording, pictures, ways)
     made = len(recording.blocks)
-    plain = ways.index({name: space.default[name] for name in ways[0]})
+    plain = [space.canonical(way) for way in ways].index(space.default)
     whole, strict = made * seconds.sum(), made * seconds[:, plain].sum()
     with tempfile.TemporaryDirectory() as path:
-        host, journal = ReplayHost(recording), RunFolder(path)
+        host, journal = Costs(recording), RunFolder(path)
         journal.create()
         session = SimpleNamespace(
             space=space, bench=Bench(host, journal, space), blocks=recording.blocks,
@@ -156,11 +155,38 @@ def replayed(folder: Path, tolerance: float, most: int) -> Iterator[dict[str, An
         session.bench.memory(space.default)
         probe = Probe(session, whole, tolerance, most)
         for kind, truth in (("seconds", seconds), ("memory", memory)):
-            for number, model in enumerate(getattr(probe, kind)()):
-                yield {"kind": kind, "readings": number, "spent": session.bench.spent_seconds,
+            models = enumerate(getattr(probe, kind)())
+            for number, model in models:
+                row = {"kind": kind, "readings": number, "spent": session.bench.spent_seconds,
                        "share": session.bench.spent_seconds / whole,
-                       "strict_share": session.bench.spent_seconds / strict,
-                       **held(model, session, kind, pictures, ways, truth)}
+                       "strict_share": session.bench.spent_seconds / strict}
+                if number & (number - 1) == 0 or number % 50 == 0:
+                    yield row | held(model, session, kind, pictures, ways, truth)
+                    row = {}
+            if row:
+                yield row | held(model, session, kind, pictures, ways, truth)
+
+
+class Costs:
+    """A host that answers with a table's costs for any picture setting, and books their seconds."""
+
+    def __init__(self, recording: Recording) -> None:
+        """Begin with nothing booked."""
+        self.recording, self.busy_seconds = recording, 0.0
+
+    def generate(
+        self, setting: Setting, blocks: Sequence[Block]
+    ) -> Iterator[tuple[Picture, Cost]]:
+        """Yield a blank picture a block."""
+        for block in blocks:
+            cost = self.memory(setting)
+            yield Picture(np.zeros((8, 8, 3), np.uint8), block), cost
+
+    def memory(self, setting: Setting) -> Cost:
+        """Return the recorded cost, peak included; it takes what a picture does."""
+        cost = self.recording.cost(setting)
+        self.busy_seconds += cost.seconds
+        return cost
 
 
 def distinct(space: Space) -> list[dict[str, Any]]:
@@ -196,10 +222,30 @@ def held(
     surface = model.seconds_surface if kind == "seconds" else model.memory_surface
     noise = math.hypot(surface.parts["noise"], surface.parts["weather"])
     error = np.abs(value / truth - 1.0)
+    unread = ~read_cells(session, kind, pictures, ways)
     return {"median_error": float(np.median(error)), "error_90": float(np.quantile(error, 0.9)),
+            "median_error_unread": float(np.median(error[unread])) if unread.any() else 0.0,
+            "unread": float(unread.mean()),
             "held_by_95": float((np.abs(np.log(truth / value)) < 1.96 * np.hypot(
                 spread, noise)).mean()),
             "seconds_of_predicting": time.perf_counter() - began}
+
+
+def read_cells(
+    session: Any, kind: str, pictures: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]
+) -> np.ndarray:
+    """Return `(m, e)`, of which cells the way of running was read at their size and guidance."""
+    def key(setting: Setting, guided: bool) -> tuple[str, str, bool]:
+        way = {name: value for name, value in setting.items() if name in EXECUTION}
+        return Setting(way).json(), str(setting["size"]), guided
+
+    known = ({key(one, float(one["guidance"]) > 1) for one in session.bench.readings()}
+             if kind == "seconds" else
+             {key(one, bool(one["guided"])) for one, _ in session.bench.memories()})
+    looks = {(size, guided): [key(session.space.canonical({**way, "size": size}), guided) in known
+                              for way in ways]
+             for size in GRID["size"] for guided in (True, False)}
+    return np.array([looks[item["size"], item["guidance"] > 1.0] for item in pictures])
 
 
 def noise(journals: Sequence[Path]) -> str:
@@ -213,15 +259,13 @@ def noise(journals: Sequence[Path]) -> str:
             f"median, 90 % by less than {np.quantile(apart, 0.9):.1%}")
 
 
-def show_replayed(rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows of a replayed probe: each doubling of the readings, and the last."""
-    for row, after in zip(rows, [*rows[1:], None], strict=True):
-        number, last = row["readings"], after is None or after["kind"] != row["kind"]
-        if last or number & (number - 1) == 0:
-            print(f"{row['kind']:8} {number:3d} readings, {row['spent']:7.2f} s spent, "
-                  f"{row['share']:.4%} of the grid ({row['strict_share']:.3%} of its pictures "
-                  f"once): median error {row['median_error']:.1%}, 90 % below "
-                  f"{row['error_90']:.1%}, 95 % intervals hold {row['held_by_95']:.0%}")
+def show_replayed(row: dict[str, Any]) -> None:
+    """Print a row of a replayed probe."""
+    print(f"{row['kind']:8} {row['readings']:3d} readings, {row['spent']:7.2f} s spent, "
+          f"{row['share']:.4%} of the grid ({row['strict_share']:.3%} of its pictures once): "
+          f"median error {row['median_error']:.1%}, 90 % below {row['error_90']:.1%}, of the "
+          f"{row['unread']:.0%} not read {row['median_error_unread']:.1%}; 95 % intervals hold "
+          f"{row['held_by_95']:.0%}", flush=True)
 
 
 def main() -> None:
@@ -240,8 +284,9 @@ def main() -> None:
     if options.again:
         print(noise(options.again))
     if options.recorded:
-        rows += replayed(options.recorded, options.tolerance, options.most)
-        show_replayed(rows)
+        for row in replayed(options.recorded, options.tolerance, options.most):
+            show_replayed(row)
+            rows.append(row)
     if options.published:
         rows += measure(options.published)
     for row in rows:

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 SECONDS = Form({"network": 1.0, "decode": 1.0}, {"sampler": 4.0}, USUAL)
 """Network and decoder grow with the area; what samplers do between calls differs manifold."""
 
-MEMORY = Form({"memory": 1.0}, {}, JUMPY)
+MEMORY = Form({"memory": 1.0}, {"size": 0.5}, JUMPY)
 
 LEAST_SECONDS = 1e-7
 """Parts below this are as good as nothing, and their logarithms mean nothing."""
@@ -292,9 +292,11 @@ def _key(cell: Cell) -> Hashable:
 
 
 def _memory_cell(demand: Demand) -> Cell:
-    # Peak memory grows with all pixels that are in flight at once.
-    return Cell("memory", {**demand.execution, "guided": demand.guided},
-                demand.pixels * demand.batch, 1)
+    # Peak memory grows with all pixels that are in flight at once. And it jumps with the shape:
+    # libraries keep other copies of the weights, as bf16 on a CPU takes twice the bytes at some
+    # sizes. So a size is a name, too.
+    values = {**demand.execution, "guided": demand.guided, "size": str(demand.pixels)}
+    return Cell("memory", values, demand.pixels * demand.batch, 1)
 
 
 def _spread(cost: Cost) -> float:

@@ -32,14 +32,14 @@ Floats = NDArray[np.float64]
 
 USUAL = {
     "main": 0.3, "split": 0.3, "slope": 0.1, "pair": 0.1, "bend": 0.1, "own": 0.03,
-    "weather": 0.02, "noise": 0.015, "apart": 0.3,
+    "weather": 0.04, "noise": 0.02, "apart": 0.3,
 }
 """Standard deviations, in logarithms, of each part: a value's effect as a whole, on what grows and
 on what does not, on the exponent of the area; a pair's; how a quantity bends; the cell's own; what
 all readings of one run have in common; a reading's. ``apart`` is the share of variance in which
 quantities differ in how they answer a knob."""
 
-JUMPY = {**USUAL, "own": 0.08, "weather": 1e-3}
+JUMPY = {**USUAL, "own": 0.12, "bend": 0.05, "weather": 1e-3}
 """The same where a cell may lie far from its neighbours, as peak memory does: libraries choose
 their workspace by shape."""
 
@@ -49,8 +49,9 @@ LEVEL = 6.0
 NATIVE = 512.0 * 512.0
 """Pixels by which areas are counted."""
 
-OCTAVES = 8
-"""How far a quantity's c is looked for from the middle of what was read, in doublings."""
+OCTAVES, OCTAVES_USUAL = 8, 1.5
+"""How far a quantity's c is looked for from the middle of what was read, in doublings, and the
+deviation that is usual."""
 
 SPREAD = 0.7
 """How far, in logarithms, a part's deviation may lie from what is usual."""
@@ -342,13 +343,16 @@ def _fixed_share(
     if len(set(work.round(9))) < 3:
         return middle
 
-    def surprise(fixed: float) -> float:
+    def surprise(power: int) -> float:
+        fixed = middle * 2.0**power
         table = _Table.of(some, knobs, form, {quantity: fixed})
         covariance = _kernel(table, table, form.usual)
         covariance[np.diag_indices_from(covariance)] += (
             noise[mine] + form.usual["noise"] ** 2 + form.usual["weather"] ** 2)
         factor = cho_factor(covariance, lower=True)
         left = logs[mine] - table.expected
-        return float(left @ cho_solve(factor, left) / 2.0 + np.log(np.diag(factor[0])).sum())
+        away = (power / OCTAVES_USUAL) ** 2
+        return float((left @ cho_solve(factor, left) + away) / 2.0
+                     + np.log(np.diag(factor[0])).sum())
 
-    return min((middle * 2.0**power for power in range(-OCTAVES, OCTAVES + 1)), key=surprise)
+    return float(middle * 2.0 ** min(range(-OCTAVES, OCTAVES + 1), key=surprise))

@@ -1,6 +1,7 @@
 """The cost model on machines whose every cost is known."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,3 +150,20 @@ def test_parts_sum_to_the_picture():
 def test_without_readings_there_is_no_model():
     with pytest.raises(ValueError, match="reading"):
         CostModel.learn([])
+
+
+def test_memory_that_jumps_with_precision_and_size_is_learned():
+    """As bf16 on a CPU, which keeps another copy of the weights except at one size."""
+    def peak(item):
+        whole = 30e6 if item.execution["precision"] == "fp32" else 16e6
+        if item.execution["precision"] == "fp16" and item.pixels != SIZES[1]:
+            whole *= 1.8
+        return round(whole + 3.0 * item.pixels * item.batch)
+
+    grid = [item for item in every() if item.sampler == "ddim"]
+    machine, rng = Machine(8), np.random.default_rng(0)
+    model = CostModel.learn([(grid[0], replace(machine.cost(grid[0]), peak_memory_bytes=None))],
+                            [(grid[place], peak(grid[place]))
+                             for place in rng.permutation(len(grid))[:40]])
+    error = np.abs(model.memories(grid)[0] / [peak(item) for item in grid] - 1)
+    assert np.median(error) < 0.05 and np.quantile(error, 0.9) < 0.2
