@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from ldmopt.preview import plan
     from ldmopt.ready import pipeline
     from ldmopt.reconcile.difference import diff
-    from ldmopt.reconcile.merging import merge
     from ldmopt.rulebook import Recommendation, Rulebook
     from ldmopt.study.fitting import fit_run as fit
     from ldmopt.study.labelled import labels_export, labels_import
     from ldmopt.study.output import distill_run as distill
     from ldmopt.study.remeasuring import remeasure
+    from ldmopt.study.reporting import report_run as report
     from ldmopt.study.spec import StudySpec, read_spec
     from ldmopt.study.stages import run
     from ldmopt.study.taste import rescore
@@ -47,8 +47,9 @@ _HOMES = {
     "label": "labeling.serve", "labels_export": "study.labelled",
     "labels_import": "study.labelled", "lint": "linting", "plan": "preview",
     "pipeline": "ready", "diff": "reconcile.difference",
-    "remeasure": "study.remeasuring", "merge": "reconcile.merging",
-    "read_setting": "apply", "read_spec": "study.spec", "rescore": "study.taste",
+    "remeasure": "study.remeasuring",
+    "read_setting": "apply", "read_spec": "study.spec",
+    "report": "study.reporting:report_run", "rescore": "study.taste",
     "run": "study.stages", "write_picture": "apply",
 }
 
@@ -57,8 +58,8 @@ __all__ = [
     "Preference", "Quality", "Recommendation", "Rulebook", "Score", "Setting", "Space", "Stage",
     "StudySpec", "UserError", "build_space", "diff", "distill", "doctor", "export", "fit",
     "formats", "generate", "import_folder", "import_table", "label", "labels_export",
-    "labels_import", "lint", "merge", "pipeline", "plan", "read_setting", "read_spec",
-    "remeasure", "rescore", "run", "write_picture",
+    "labels_import", "lint", "pipeline", "plan", "read_setting", "read_spec", "remeasure",
+    "report", "rescore", "run", "write_picture",
 ]
 
 

@@ -13,6 +13,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 # On few shared cores, threads that spin while they wait make each other many times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync", "--no-first-run"]
+
 
 @pytest.fixture(scope="session")
 def shaped(tmp_path_factory):
@@ -39,3 +43,17 @@ def features_of_their_own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_cache, "default_path", lambda: path)
         yield path
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    assert Path(CHROMIUM).exists(), (
+        f"pages are tested in a real browser: {CHROMIUM} is missing; "
+        "install it with: apt-get install chromium"
+    )
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()

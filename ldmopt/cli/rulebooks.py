@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ldmopt.cli.shared import Device, Json, app, console, print_json
+from ldmopt.cli.shared import Device, Json, Run, app, console, print_json
 
 Book = Annotated[Path, typer.Argument(help="A rulebook.json or a run folder.",
                                       metavar="RUN|RULEBOOK.json")]
@@ -147,22 +147,29 @@ def remeasure(
 
 
 @app.command()
-def merge(
-    a: Annotated[Path, typer.Argument(help="Its default and device stay.", metavar="A")],
-    b: Annotated[Path, typer.Argument(help="Another one, of the same model and scorer.",
-                                      metavar="B")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The rulebook.json to write.")],
+def report(
+    run: Run,
+    out: Annotated[Path | None, typer.Option(
+        help="HTML file to write; report.html in the run by default."
+    )] = None,
+    open_it: Annotated[bool, typer.Option(
+        "--open", help="Open it in this machine's browser."
+    )] = False,
     as_json: Json = False,
 ) -> None:
-    """Make one rulebook of two, weighted by evidence; contradictions are shown."""
-    from ldmopt import merge as join
+    """Write a run's report: one HTML file with all its pictures, that opens offline."""
+    from ldmopt import report as write_report
+    from ldmopt.display import share_bar
 
-    found = join(a, b)
-    found.write(output)
+    with share_bar(console(stderr=True), "reading pictures") as progress:
+        found = write_report(run, out, progress=progress)
+    for line in found.missing:
+        typer.echo(f"note: {line}", err=True)
     if as_json:
-        print_json(found.data)
-        return
-    told = found.data["scope"]["merged"]["contradictions"]
-    typer.echo("\n".join([*(f"CONTRADICTION: {line}" for line in told),
-                          f"{output}: {len(found.data['recommendations'])} recommendations, "
-                          f"{len(told)} contradictions"]))
+        print_json(found.to_dict())
+    else:
+        typer.echo(f"{found.file}: {found.pictures} pictures, {found.size / 1e6:.1f} MB")
+    if open_it:
+        import webbrowser
+
+        webbrowser.open(found.file.resolve().as_uri())

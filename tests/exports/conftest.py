@@ -1,21 +1,9 @@
-import json
-from pathlib import Path
-
 import pytest
 
-import ldmopt
-
-QUICKSTART = Path(__file__).resolve().parents[2] / "studies" / "quickstart" / "rulebook.json"
+from .stories import story
 
 
 @pytest.fixture(scope="session")
-def book():
-    """Give a rulebook with one recommendation, `item`, of the setting that is asked for."""
-    plain = json.loads(QUICKSTART.read_text())
-    row = plain["recommendations"][0]
-
-    def made(**setting):
-        items = [{**row, "id": "item", "setting": setting}]
-        return ldmopt.Rulebook.from_data({**plain, "recommendations": items})
-
-    return made
+def told():
+    """A story of a simulated study with 12 prompts and 2 seeds."""
+    return story()

@@ -9,7 +9,6 @@ import sys
 import threading
 import urllib.request
 from functools import partial
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -37,9 +36,6 @@ trials = 6
 [scorer]
 encoder = "standin"
 """
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", "--no-first-run"]
 
 
 @pytest.fixture(scope="session")
@@ -142,20 +138,6 @@ def serve():
     yield start
     for server in servers:
         server.stop()
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    assert Path(CHROMIUM).exists(), (
-        f"the labelling page is tested in a real browser: {CHROMIUM} is missing; "
-        "install it with: apt-get install chromium"
-    )
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
