@@ -118,7 +118,7 @@ def reading(data: Mapping[str, Any]) -> Iterator[str]:
             "Recommended settings were generated and measured again on prompts and seeds "
             "that the search never saw. Seconds are device seconds per picture."
         )
-    yield from _luck(data["scope"].get("selection"))
+    yield from luck(data["scope"].get("selection"))
     yield from _reading_judges(data)
     named = {item["id"] for item in data["recommendations"]}
     wishes = [f"**{id}**: {text}" for id, text in WISHES.items() if id in named]
@@ -133,7 +133,7 @@ def reading(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"**{item['id']}** is the knee of the front: beyond it little more is gained."
 
 
-def _luck(found: Mapping[str, Any] | None) -> Iterator[str]:
+def luck(found: Mapping[str, Any] | None) -> Iterator[str]:
     """What choosing did to the figures of the chosen: the winner's curse, or none."""
     if not found:
         return

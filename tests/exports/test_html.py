@@ -211,8 +211,10 @@ def test_the_same_prompts_in_search_and_choice_are_admitted(told):
     assert not found.rows and "no prompts that the choice did not see" in found.told
     found = curse(told, entries(told))
     assert len(found.rows) == len(told.evidence.confirmations) - 1
-    before = np.mean([row.before.win_rate for row in found.rows])
-    assert f"{before:.2f} on average" in found.told
+    assert "winner's curse" in found.told and f"measured {found.tried} settings" in found.told
+    searched = {trial.setting: trial.quality for trial in told.evidence.trials}
+    assert all(row.before == searched[row.entry.setting] for row in found.rows)
+    assert "Luck of the chosen" in to_html(told).html
 
 
 def test_places_in_the_plot(told):

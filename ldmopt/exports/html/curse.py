@@ -53,20 +53,10 @@ def curse(story: Story, known: Sequence[Entry]) -> Curse:
     if not rows:
         return Curse((), tried, "No setting but the default was measured again on held-out "
                                 "prompts, so none is recommended over it.")
-    before = sum(row.before.win_rate for row in rows) / len(rows)
-    after = sum(row.entry.quality["win_rate"] for row in rows if row.entry.quality) / len(rows)
     of = "one of them was" if len(rows) == 1 else f"{len(rows)} of them were"
     return Curse(rows, tried, (
         f"The search measured {tried} settings; {of} chosen for what they showed there and then "
-        f"measured again on prompts and seeds that it never saw. Win rate where they were chosen: "
-        f"{before:.2f} on average; on held-out prompts: {after:.2f}. {_verdict(before - after)} "
-        "Recommendations, front and budgets use held-out figures alone."
+        "measured again on prompts and seeds that it never saw. What is chosen for being the best "
+        "is expected to fall then (the winner's curse): recommendations, front and budgets use "
+        "held-out figures alone."
     ))
-
-
-def _verdict(drop: float) -> str:
-    if drop > 0.005:
-        return ("A fall is what to expect when the best of many are chosen (the winner's curse); "
-                "that is why they were measured again.")
-    return ("Choosing the best of many usually flatters what is chosen (the winner's curse); here "
-            "it did not, on average.")
