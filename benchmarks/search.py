@@ -43,6 +43,7 @@ from ldmopt import machine
 from ldmopt.search.factored import FactoredSampler
 from ldmopt.search.priced import Rules
 from ldmopt.search.racing import Race, partial_mean, rivals
+from ldmopt.study.probing import SHARE
 from ldmopt.study.raced import RIVALS
 
 SHARES = (0.90, 0.95, 0.98, 0.99)
@@ -125,9 +126,9 @@ class Predicted:
     fronts: list[list[int]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, table: Table, seed: int) -> Predicted:
+    def of(cls, table: Table, limit: float) -> Predicted:
         """Probe the table."""
-        seconds, memory, spent = search_outcome.predicted(table, seed)
+        seconds, memory, spent = search_outcome.predicted(table, limit)
         fronts = [search_outcome.front(row, held) for row, held in
                   zip(seconds, memory, strict=True)]
         return cls(seconds, memory, spent, fronts)
@@ -294,10 +295,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "runs.jsonl"
     runs = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    costs: dict[int, Predicted] = {}
+    costs = None
     for name, seed in [] if options.only_tell else missing(options, runs):
-        costs.setdefault(seed, Predicted.of(table, seed))
-        run = one(name, bench, costs[seed], seed, limit * (1 if name == "factored" else 10))
+        costs = costs or Predicted.of(table, SHARE * limit)
+        run = one(name, bench, costs, seed, limit * (1 if name == "factored" else 10))
         runs.append(run)
         with kept.open("a") as file:
             file.write(json.dumps(run) + "\n")

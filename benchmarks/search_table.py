@@ -97,10 +97,15 @@ class Table:
         return float(self.price[:, self.executions.index(default)].sum())
 
     @cached_property
+    def acting(self) -> list[Setting]:
+        """What of each way of running acts, `(e,)`."""
+        return [canonical(way) for way in self.executions]
+
+    @cached_property
     def distinct(self) -> list[int]:
         """One place of each distinct way of running."""
-        first = {canonical(way): place for place, way in reversed(list(enumerate(self.executions)))}
-        return sorted(first.values())
+        return sorted({way: place for place, way in
+                       reversed(list(enumerate(self.acting)))}.values())
 
 
 class Found:
