@@ -1,6 +1,26 @@
+import json
+from pathlib import Path
+
 import pytest
 
+import ldmopt
+
 from .stories import story
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "studies" / "quickstart" / "rulebook.json"
+
+
+@pytest.fixture(scope="session")
+def book():
+    """Give a rulebook with one recommendation, `item`, of the setting that is asked for."""
+    plain = json.loads(QUICKSTART.read_text())
+    row = plain["recommendations"][0]
+
+    def made(**setting):
+        items = [{**row, "id": "item", "setting": setting}]
+        return ldmopt.Rulebook.from_data({**plain, "recommendations": items})
+
+    return made
 
 
 @pytest.fixture(scope="session")
