@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ldmopt.preview import plan
     from ldmopt.ready import pipeline
     from ldmopt.reconcile.difference import diff
+    from ldmopt.reconcile.merging import merge
     from ldmopt.rulebook import Recommendation, Rulebook
     from ldmopt.study.fitting import fit_run as fit
     from ldmopt.study.labelled import labels_export, labels_import
@@ -47,7 +48,7 @@ _HOMES = {
     "label": "labeling.serve", "labels_export": "study.labelled",
     "labels_import": "study.labelled", "lint": "linting", "plan": "preview",
     "pipeline": "ready", "diff": "reconcile.difference",
-    "remeasure": "study.remeasuring",
+    "remeasure": "study.remeasuring", "merge": "reconcile.merging",
     "read_setting": "apply", "read_spec": "study.spec",
     "report": "study.reporting:report_run", "rescore": "study.taste",
     "run": "study.stages", "write_picture": "apply",
@@ -58,8 +59,8 @@ __all__ = [
     "Preference", "Quality", "Recommendation", "Rulebook", "Score", "Setting", "Space", "Stage",
     "StudySpec", "UserError", "build_space", "diff", "distill", "doctor", "export", "fit",
     "formats", "generate", "import_folder", "import_table", "label", "labels_export",
-    "labels_import", "lint", "pipeline", "plan", "read_setting", "read_spec", "remeasure",
-    "report", "rescore", "run", "write_picture",
+    "labels_import", "lint", "merge", "pipeline", "plan", "read_setting", "read_spec",
+    "remeasure", "report", "rescore", "run", "write_picture",
 ]
 
 

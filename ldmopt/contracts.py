@@ -441,7 +441,7 @@ class Evidence:
         study: the study's name.
         generation: number of the scorer's generation.
         default: the setting that everything is compared with.
-        trials: every finished trial, the default's first.
+        trials: every finished trial, the default's first, then those that were raced out.
         confirmations: by setting, the default's included.
         picture_knobs: names of the knobs that change the picture in this study.
         scope: the ``scope`` block of rulebook.json.

@@ -123,7 +123,7 @@ class _Lines:
             return
         self._last = key
         self._console.print(
-            f"{time.strftime('%H:%M:%S')} {state.stage:8s} {state.trials:4d} trials "
+            f"{time.strftime('%H:%M:%S')} {state.stage:8s} {state.trials + state.raced:4d} trials "
             f"{state.spent_seconds:7.1f} s  {state.doing}",
             highlight=False, markup=False, soft_wrap=True,
         )
@@ -133,10 +133,7 @@ def _panel(state: State) -> Group:
     head = Text.assemble(
         (f"{state.stage}  ", "bold"), (state.doing, "dim"), overflow="ellipsis", no_wrap=True
     )
-    wanted = f" of {state.trials_wanted}" if state.trials_wanted else ""
-    budget = f" of {state.budget_seconds:.0f}" if state.budget_seconds else ""
-    counts = Text(f"{state.trials}{wanted} trials   {state.spent_seconds:.0f}{budget} device "
-                  f"seconds   {state.pictures} pictures made")
+    counts = Text(counted(state))
     bar = Table.grid()
     bar.add_row(ProgressBar(total=1.0, completed=share(state), width=60))
     parts: list[Any] = [head, bar, counts]
@@ -145,11 +142,25 @@ def _panel(state: State) -> Group:
     return Group(*parts)
 
 
+def counted(state: State) -> str:
+    """Return in words what was done, what is left of the budget, and what racing saved."""
+    tried = state.trials + state.raced
+    wanted = f" of {state.trials_wanted}" if state.trials_wanted else ""
+    left = ("" if not state.budget_seconds else
+            f" spent, {max(0.0, state.budget_seconds - state.spent_seconds):.0f} left")
+    text = (f"{tried}{wanted} trials   {state.spent_seconds:.0f} device seconds{left}   "
+            f"{state.pictures} pictures made")
+    if state.raced:
+        text += (f"\nracing dropped {state.raced} settings early: {state.saved_pictures} pictures, "
+                 f"about {state.saved_seconds:.0f} device seconds saved")
+    return text
+
+
 def share(state: State) -> float:
     """Return how much of the budget is used, in [0, 1]."""
     shares = [0.0]
     if state.trials_wanted:
-        shares.append(state.trials / state.trials_wanted)
+        shares.append((state.trials + state.raced) / state.trials_wanted)
     if state.budget_seconds:
         shares.append(state.spent_seconds / state.budget_seconds)
     return 1.0 if state.stage == "done" else min(1.0, max(shares))

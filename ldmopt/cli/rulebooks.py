@@ -147,6 +147,28 @@ def remeasure(
 
 
 @app.command()
+def merge(
+    a: Annotated[Path, typer.Argument(help="Its default and device stay.", metavar="A")],
+    b: Annotated[Path, typer.Argument(help="Another one, of the same model and scorer.",
+                                      metavar="B")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The rulebook.json to write.")],
+    as_json: Json = False,
+) -> None:
+    """Make one rulebook of two, weighted by evidence; contradictions are shown."""
+    from ldmopt import merge as join
+
+    found = join(a, b)
+    found.write(output)
+    if as_json:
+        print_json(found.data)
+        return
+    told = found.data["scope"]["merged"]["contradictions"]
+    typer.echo("\n".join([*(f"CONTRADICTION: {line}" for line in told),
+                          f"{output}: {len(found.data['recommendations'])} recommendations, "
+                          f"{len(told)} contradictions"]))
+
+
+@app.command()
 def report(
     run: Run,
     out: Annotated[Path | None, typer.Option(

@@ -137,7 +137,7 @@ def _shown(evidence: Evidence, looks: Sequence[Setting]) -> list[tuple[Trial, in
     return [
         (trial, rows[trial.setting.only(telling).json()])
         for trial in evidence.trials
-        if trial.quality and trial.cost and not trial.failure
+        if trial.quality and not trial.failure
     ]
 
 

@@ -11,10 +11,11 @@ Science 16); where the values lie well inside they move in towards the mean, sin
 was measured says more about the next prompt than the bounds do. The one beside the limit that is
 being found weighs `NEAR`, the other `FAR` (Jeffreys has 1/2 and 1/2, Clopper-Pearson 1 and 0).
 
-Simulated coverage of the 95 % interval, win rates .5, .75 and .95, wins of 0 and 1 (one and two
-seeds) and Beta values of precision 1 to 50: .960-.995 with 8 prompts, .957-.982 with 24,
-.944-.975 with 60; of differences of two such rates, .957 or more.
-`tests/distill/test_intervals.py` repeats it.
+Simulated coverage of the 95 % interval, win rates .5, .75 and .95, seven kinds of wins (0 and 1, of
+one and two seeds; chances; nearly always 1 and rarely 0), 4,000 intervals a cell: .969-.997 with 8
+prompts, .958-.981 with 24 (.980 where that was repeated with 20,000), .948-.976 with 60.
+`benchmarks/rulebook.py --part coverage` prints it, `tests/distillation/test_intervals.py` repeats
+a smaller one.
 
 Far out, where many comparisons made at once are decided, a p value is never smaller than that of
 Student's t on the prompts, nor, where all prompts are alike, than 2^-prompts, which their signs
@@ -227,6 +228,8 @@ def _pull(values: Floats, mean: Floats, ends: tuple[float, float], spread: Float
     largest = np.maximum(room * width**2 / 4.0, 1e-12)
     observed = values.var(axis=1, ddof=1) / largest * (prompts - 1) / prompts
     inner = np.maximum(0.0, 1.0 - _REACH**2 * observed)
+    # Values that are all alike, as a rater's ties are, say nothing of how they vary.
+    inner[np.ptp(values, axis=1) == 0] = 0.0
     return np.asarray(np.sqrt(np.clip(1.0 - inner * room, 0.0, 1.0)), np.float64)
 
 

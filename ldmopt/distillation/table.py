@@ -101,12 +101,11 @@ def build(evidence: Evidence) -> Table:
     dropped: dict[Setting, Quality] = {}
     costs: dict[Setting, Measured] = {}
     for trial in evidence.trials:
-        if trial.failure or not trial.cost or not trial.quality:
+        if trial.failure or not trial.quality:
             continue
-        cost = trial.cost
-        costs.setdefault(trial.setting, Measured(
-            trial.setting, cost.seconds, cost.peak_memory_bytes
-        ))  # fmt: skip
+        if trial.cost:
+            cost = Measured(trial.setting, trial.cost.seconds, trial.cost.peak_memory_bytes)
+            costs.setdefault(trial.setting, cost)
         looks, look = dropped if trial.raced_out else whole, trial.setting.only(telling)
         held = looks.get(look)
         if held is None or len(trial.quality.blocks) > len(held.blocks):

@@ -54,6 +54,13 @@ class Judges:
         blocks: Sequence[Block], digests: Sequence[str], against: Sequence[str],
     ) -> list[BlockWin]:
         wins = compare(self._pictures(blocks, digests), self._pictures(blocks, against))
+        for block, digest, win in zip(blocks, digests, wins, strict=True):
+            if not 0.0 <= win.probability <= 1.0:
+                raise UserError(
+                    f"scorer {self.scorer.identity.get('name')} gave the preference "
+                    f"{win.probability} to {str(self.folder.picture_path(digest))!r} (prompt "
+                    f"{block.prompt!r}, seed {block.seed}), which must be within 0 and 1; name "
+                    "another [scorer]: what was finished is kept")
         return [BlockWin(block.prompt, block.seed, win.probability)
                 for block, win in zip(blocks, wins, strict=True)]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 
-from ldmopt.contracts import Block, Evidence, Setting
+from ldmopt.contracts import Block, Evidence, Quality, Setting
 from ldmopt.distillation import Constants, distill
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
@@ -20,6 +20,9 @@ from ldmopt.study.answers import with_answers
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.judging import RATINGS
 from ldmopt.study.spec import StudySpec, parse_spec
+
+TIE = 1e-9
+"""How far a rater's tie is put from 0.5: see `_with_ties`."""
 
 SHEET_PROMPTS = 6
 """Prompts, one a row, on the picture sheet."""
@@ -50,30 +53,50 @@ def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Ev
     """Return all that distillation needs of a generation."""
     frozen = study.user_attrs[records.FROZEN]
     trials, imported = records.finished(study), spec.imported is not None
+    if frozen["scorer"]["name"] == RATINGS:
+        trials = [replace(trial, quality=_with_ties(trial.quality)) for trial in trials]
     evidence = Evidence(
         study=spec.name,
         generation=int(study.study_name.rsplit("/g", 1)[1]),
         default=Setting(frozen["default"]),
-        trials=tuple(trials),
+        trials=(*trials, *records.raced_out(study)),
         confirmations=(records.taken_as_confirmed(trials) if imported
                        else records.read_confirmations(study)),
         picture_knobs=frozenset(frozen["picture_knobs"]),
-        scope=scope(folder, frozen, study.user_attrs.get(ATTRIBUTE)),
+        scope=scope(folder, frozen, study.user_attrs.get(ATTRIBUTE),
+                    study.user_attrs.get(records.RACING)),
         least_alignment=spec.caps.alignment,
         imported=imported,
     )
     return with_answers(evidence, folder, frozen)
 
 
+def _with_ties(quality: Quality | None) -> Quality | None:
+    """Return a win rate from ratings whose ties are told from wins of the same picture.
+
+    Distillation takes a win of exactly 0.5 for that of one picture against itself, which is
+    certain; what a rater calls equal today may be otherwise with the next prompt.
+    """
+    if quality is None or quality.low == quality.high:
+        return quality
+    blocks = tuple(replace(row, win=row.win + TIE) if row.win == 0.5 else row
+                   for row in quality.blocks)
+    return replace(quality, blocks=blocks)
+
+
 def scope(
-    folder: RunFolder, frozen: Mapping[str, Any], second: Mapping[str, Any] | None = None
+    folder: RunFolder, frozen: Mapping[str, Any], second: Mapping[str, Any] | None = None,
+    racing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the ``scope`` block of rulebook.json: what the rules were seen on.
 
-    ``exam``, ``alignment``, ``second_opinion`` and, of an imported table, ``imported`` (its name),
-    ``notes`` and ``judged_by`` are there only where there was such a thing.
+    ``exam``, ``alignment``, ``second_opinion``, ``racing`` (what was dropped early, and what that
+    saved) and, of an imported table, ``imported`` (its name), ``notes`` and ``judged_by`` are
+    there only where there was such a thing.
     """
     further: dict[str, Any] = {"second_opinion": second} if second else {}
+    if racing:
+        further["racing"] = dict(racing)
     if "imported" in frozen:
         further |= {"imported": frozen["imported"], "notes": frozen["notes"]}
     if frozen["scorer"]["name"] == RATINGS:

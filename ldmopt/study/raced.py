@@ -70,34 +70,38 @@ class Racer:
         total = len({block.prompt for block in session.blocks})
         wins: dict[Block, BlockWin] = {}
         digests: dict[Block, str] = {}
+        against: list[Quality] | None = None
         for some in looks(session.blocks, setting, session.spec.seed):
             quality, pictures = session.quality(setting, some)
             wins.update(zip(some, quality.blocks, strict=True))
             digests.update(zip(some, pictures, strict=True))
-            if len(wins) < len(session.blocks) and self._dropped(setting, wins, total):
+            if len(wins) == len(session.blocks) or (
+                    len({block.prompt for block in wins}) < self.race.least):
+                continue
+            if against is None:
+                against = self.rivals(setting, list(wins))
+            if self._dropped(list(wins.values()), against, total):
                 break
         seen = [block for block in session.blocks if block in wins]
         calls = session.bench.costs(setting, seen)
         return Run(win_rate([wins[block] for block in seen]), [digests[block] for block in seen],
                    len(session.blocks) - len(seen), median_cost(calls) if calls else None)
 
-    def _dropped(self, setting: Setting, wins: dict[Block, BlockWin], total: int) -> bool:
-        if len({block.prompt for block in wins}) < self.race.least:
-            return False
-        own = win_rate(list(wins.values()))
-        found = [trial.quality for trial in self.rivals(setting, list(wins))
-                 if trial.quality is not None]
-        differences = [np.array(list(paired_differences(own, rival).values())) for rival in found]
-        rooms = [1.0 - min(prompt_means(rival.blocks).values()) for rival in found]
+    def _dropped(self, wins: list[BlockWin], against: Sequence[Quality], total: int) -> bool:
+        own = Quality(math.nan, 0.0, 1.0, tuple(wins))
+        differences = [np.array(list(paired_differences(own, rival).values()))
+                       for rival in against]
+        rooms = [1.0 - min(prompt_means(rival.blocks).values()) for rival in against]
         return self.race.decide(differences, total, rooms) == "drop"
 
-    def rivals(self, setting: Setting, seen: Sequence[Block]) -> list[Trial]:
-        """Return the best finished settings that cost no more, run in the same way."""
+    def rivals(self, setting: Setting, seen: Sequence[Block]) -> list[Quality]:
+        """Return the win rates of the best finished settings that cost no more, run alike."""
         others = [trial for trial in self.work.ledger.trials
                   if trial.feasible and trial.quality is not None and trial.cost is not None]
         cost, costs = self._costs(setting, others, seen)
-        quality = np.array([trial.quality.win_rate for trial in others if trial.quality])
-        return [others[index] for index in rivals(cost, costs, quality, RIVALS)]
+        found = [trial.quality for trial in others if trial.quality is not None]
+        quality = np.array([item.win_rate for item in found])
+        return [found[index] for index in rivals(cost, costs, quality, RIVALS)]
 
     def _costs(
         self, setting: Setting, others: Sequence[Trial], seen: Sequence[Block]

@@ -35,6 +35,9 @@ FROZEN = "ldmopt"
 
 CONFIRMATIONS = "confirmations"
 
+RACING = "racing"
+"""Study attribute: what racing dropped and saved."""
+
 HALF_MADE = "half_made"
 """Study attribute of a generation that is just being made of another one's trials."""
 
@@ -238,6 +241,18 @@ def finished(study: optuna.Study) -> list[Trial]:
     for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
         if "setting" in trial.user_attrs:
             found.setdefault(Setting(trial.user_attrs["setting"]), read_trial(trial))
+    return list(found.values())
+
+
+def raced_out(study: optuna.Study) -> list[Trial]:
+    """Return the trials that were dropped early, one for each setting that never finished."""
+    done = {trial.setting for trial in finished(study)}
+    found: dict[Setting, Trial] = {}
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.PRUNED]):
+        if "quality" in trial.user_attrs:
+            record = read_trial(trial)
+            if record.setting not in done:
+                found.setdefault(record.setting, record)
     return list(found.values())
 
 

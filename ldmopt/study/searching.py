@@ -7,7 +7,7 @@ from collections import Counter
 import optuna
 from optuna.trial import TrialState
 
-from ldmopt.study import alarm
+from ldmopt.study import alarm, records
 from ldmopt.study.proposing import GAIN, Proposer
 from ldmopt.study.raced import Racer
 from ldmopt.study.stopping import why_it_ends
@@ -17,9 +17,6 @@ from ldmopt.study.work import Work
 REPEATS_BEFORE_END = 40
 """After so many proposals in a row that were measured already, or that cannot run and so cost
 nothing of the budget, the space counts as searched."""
-
-RACING = "racing"
-"""Study attribute: what racing dropped and saved."""
 
 
 def search(work: Work, proposer: Proposer, kept: int = 0) -> None:
@@ -91,7 +88,7 @@ def sum_up(work: Work) -> None:
     ledger = work.ledger.read()
     work.warn(alarm.look_at_search(work.study, work.session.judges, ledger.trials))
     if work.session.spec.races:
-        work.study.set_user_attr(RACING, ledger.racing())
+        work.study.set_user_attr(records.RACING, ledger.racing())
     if ledger.raced:
         work.session.note(
             f"racing dropped {len(ledger.raced)} of {len(ledger.raced) + len(ledger.finished) - 1} "

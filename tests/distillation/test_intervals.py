@@ -40,8 +40,15 @@ def continuous(precision):
     return draw
 
 
+def rare(rng, p, shape):
+    """Nearly 1 on most prompts, nearly 0 on a few."""
+    good = rng.random(shape) < (p - 0.02) / 0.96
+    return np.where(good, wins := rng.beta(49, 1, shape), 1 - wins)
+
+
 @pytest.mark.parametrize(
-    "draw", [bernoulli, two_seeds, continuous(2), continuous(20)], ids=lambda draw: draw.__name__
+    "draw", [bernoulli, two_seeds, continuous(2), continuous(20), rare],
+    ids=lambda draw: draw.__name__,
 )
 @pytest.mark.parametrize("prompts", [8, 24, 60])
 @pytest.mark.parametrize("p", [0.5, 0.75, 0.95])

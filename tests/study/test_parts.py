@@ -5,16 +5,19 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
-from ldmopt.contracts import Block, BlockWin, Cost, Quality, Setting, Trial
+from ldmopt.contracts import Block, BlockWin, Cost, Preference, Quality, Setting, Trial
+from ldmopt.display import counted
 from ldmopt.errors import UserError
 from ldmopt.knob import Context, build_space
 from ldmopt.model import describe
 from ldmopt.search import distributions
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.freezing import check_space
+from ldmopt.study.judging import Judges
 from ldmopt.study.loads import by_load
 from ldmopt.study.proposing import reading
 from ldmopt.study.raced import looks
+from ldmopt.study.session import State
 from ldmopt.study.spec import StudySpec, parse_spec
 from ldmopt.study.stopping import gained, why_it_ends
 
@@ -113,3 +116,24 @@ def test_what_the_last_trials_added():
     assert gained(some, 1) == pytest.approx(0.0)
     assert gained(some, 2) > 0.1
     assert gained(some, 3) == 1.0
+
+
+def test_progress_says_what_is_left_and_what_racing_saved():
+    state = State("search", trials=10, raced=3, trials_wanted=40, spent_seconds=30.0,
+                  budget_seconds=100.0, pictures=77, saved_pictures=20, saved_seconds=4.0)
+    first, second = counted(state).splitlines()
+    assert first == "13 of 40 trials   30 device seconds spent, 70 left   77 pictures made"
+    assert second == "racing dropped 3 settings early: 20 pictures, about 4 device seconds saved"
+
+
+class Nonsense:
+    identity = {"name": "nonsense"}
+
+    def compare(self, left, right):
+        return [Preference(float("nan")) for _ in left]
+
+
+def test_a_preference_that_is_no_number_is_said(tmp_path):
+    judges = Judges(RunFolder(tmp_path), Nonsense())
+    with pytest.raises(UserError, match="scorer nonsense gave the preference nan to .*seed 7"):
+        judges.quality([Block("a", 7)], ["ab"], ["cd"])

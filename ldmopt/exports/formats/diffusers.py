@@ -8,6 +8,7 @@ holds its pictures against those of ldmopt's host, pixel by pixel.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Any
 
 from ldmopt.exports.exporting import Job
@@ -19,6 +20,8 @@ from ldmopt.knobs.sampling import (
     SIGMAS,
     aligned_timesteps,
 )
+
+WIDTH = 95
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -104,10 +107,12 @@ def _doubts(job: Job) -> Iterator[str]:
 
 
 def _head(job: Job, notes: list[str]) -> str:
-    lines = ['"""' + _plain(job.about) + ".", "",
+    lines = [*wrap('"""' + _plain(job.about) + ".", WIDTH), "",
              "Needs torch, diffusers, transformers and accelerate; not ldmopt."]
     if notes:
-        lines += ["", "Not as it was measured:"] + [f"- {_plain(note)}" for note in notes]
+        lines += ["", "Not as it was measured:"]
+        lines += [line for note in notes
+                  for line in wrap(f"- {_plain(note)}", WIDTH, subsequent_indent="  ")]
     return "\n".join([*lines, '"""'])
 
 
@@ -225,7 +230,9 @@ def _call(job: Job) -> Iterator[str]:
         yield "    callback_on_step_end_tensor_inputs=pipe._callback_tensor_inputs,"
     if job.described is not None and job.described.rounds_sizes:
         yield "    use_resolution_binning=False,"
-    yield f'    generator=[torch.Generator("cpu").manual_seed(SEED + n) for n in range({count})],'
+    generator = 'torch.Generator("cpu").manual_seed(SEED'
+    yield (f"    generator={generator})," if count == 1 else
+           f"    generator=[{generator} + n) for n in range({count})],")
     yield ").images"
     yield "for number, image in enumerate(images):"
     yield '    image.save(f"picture-{SEED + number}.png")'

@@ -8,7 +8,6 @@ import ldmopt
 from ldmopt.errors import UserError
 from ldmopt.study import records
 from ldmopt.study.output import read_run
-from ldmopt.study.searching import RACING
 from ldmopt.study.work import Ledger
 
 
@@ -42,7 +41,8 @@ def test_a_factored_study_ends_with_a_rulebook_and_goes_on_as_one_unbroken(facto
     for trial in ledger.raced.values():
         assert 0 < len(trial.quality.blocks) < len(full)
     saved = sum(len(full) - len(trial.quality.blocks) for trial in ledger.raced.values())
-    assert study.user_attrs[RACING]["pictures_saved"] == saved
+    assert study.user_attrs[records.RACING]["pictures_saved"] == saved
+    assert rulebook.data["scope"]["racing"] == study.user_attrs[records.RACING]
     journal = (out / "blocks.jsonl").read_bytes()
     ldmopt.run(factored(), out)
     assert (out / "blocks.jsonl").read_bytes() == journal
