@@ -44,6 +44,7 @@ from ldmopt.contracts import Block, Cost, Picture, Setting
 from ldmopt.knob import Context, Space, build_space
 from ldmopt.model import describe
 from ldmopt.recording import Recording
+from ldmopt.search import samples
 from ldmopt.search.cost import CostModel
 from ldmopt.search.pricing import Pricing
 from ldmopt.search.surface import JUMPY, USUAL, Cell, Form, Surface
@@ -133,7 +134,7 @@ def measure(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def replayed(folder: Path, tolerance: float, most: int) -> Iterator[dict[str, Any]]:
+def replayed(folder: Path, tolerance: float, most: int, draws: int) -> Iterator[dict[str, Any]]:
     """Yield a row for each reading of a probe that runs on a recorded table."""
     recording = Recording.read(folder)
     space = build_space({}, {**EXECUTION, **GRID},
@@ -154,6 +155,8 @@ def replayed(folder: Path, tolerance: float, most: int) -> Iterator[dict[str, An
         session.bench.time(space.default, recording.blocks[0], CALLS)
         session.bench.memory(space.default)
         probe = Probe(session, whole, tolerance, most)
+        for seed in range(1, draws):
+            probe.targets += samples(space, seed)
         for kind, truth in (("seconds", seconds), ("memory", memory)):
             models = enumerate(getattr(probe, kind)())
             for number, model in models:
@@ -276,6 +279,8 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=TOLERANCE,
                         help="mean deviation at which the probe ends")
     parser.add_argument("--most", type=int, default=MOST, help="readings of a kind at the most")
+    parser.add_argument("--draws", type=int, default=1,
+                        help="draws of 200 settings that readings are chosen among")
     parser.add_argument("--again", type=Path, nargs=2, metavar="JOURNAL",
                         help="two journals of record_costs.py of the same cells")
     parser.add_argument("--json", type=Path, help="write the figures there")
@@ -284,7 +289,8 @@ def main() -> None:
     if options.again:
         print(noise(options.again))
     if options.recorded:
-        for row in replayed(options.recorded, options.tolerance, options.most):
+        for row in replayed(options.recorded, options.tolerance, options.most,
+                            options.draws):
             show_replayed(row)
             rows.append(row)
     if options.published:

@@ -236,15 +236,21 @@ class Bench:
         Raises:
             GenerationError: the setting gives no usable picture.
         """
-        cell = Setting(
-            self._space.memory(setting),
-            size=setting.get("size", ""),
-            guided=float(setting.get("guidance", 0)) > 1,
-        ).json() if self._share else setting.json()
+        cell = self.memory_cell(setting).json()
         if cell not in self._memory:
             cost = self._host.memory(setting)
             self._append({"memory": cell, "cost": cost.to_dict()})
         return self._memory[cell]
+
+    def memory_cell(self, setting: Setting) -> Setting:
+        """Return what a setting's peak memory is read for: what decides it, size and ``guided``.
+
+        Where nothing is shared it is the setting itself.
+        """
+        if not self._share:
+            return setting
+        return Setting(self._space.memory(setting), size=setting.get("size", ""),
+                       guided=float(setting.get("guidance", 0)) > 1)
 
     def picture(self, digest: str, block: Block) -> Picture:
         """Read a stored picture."""

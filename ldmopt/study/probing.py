@@ -119,7 +119,8 @@ def heed(session: Session, model: CostModel, setting: Setting, cost: Cost) -> Co
 
 def _memory_demand(counts: Counter, cell: Setting) -> Demand:
     """Return what a cell of the bench's memory readings asks for."""
-    kind = "guided" if cell["guided"] else "unguided"
+    guided = cell["guided"] if "guided" in cell else counts.guided(cell)
+    kind = "guided" if guided else "unguided"
     return Demand(counts.execution(cell), pixels_of(cell), int(cell.get("batch", 1)), {kind: 1})
 
 
@@ -171,7 +172,7 @@ class Probe:
     def memory(self) -> Iterator[CostModel]:
         """Read peak memory until it is predicted well enough; yield the model so far."""
         bench = self.session.bench
-        candidates = list(dict.fromkeys(self.targets))
+        candidates = list({bench.memory_cell(one): one for one in self.targets}.values())
         began, model = bench.spent_seconds, None
         for _ in range(self.most):
             counts, model = counter(self.session), self._model(model, len(bench.memories()))
@@ -179,14 +180,15 @@ class Probe:
             found = model.memories(wanted)
             doubt = math.inf if found is None else float(found[1].mean())
             yield model
-            candidates = [one for one in candidates if one not in bench.failures]
+            done = {cell for cell, _ in bench.memories()}
+            candidates = [one for one in candidates if one not in bench.failures
+                          and bench.memory_cell(one) not in done]
             spent = bench.spent_seconds - began
             if not candidates or doubt <= self.tolerance or spent >= self.limit:
                 return
             some = self._some(candidates)
             gains = model.memory_gains([counts.demand(one) for one in some], wanted)
             chosen = some[int(np.argmax(gains))]
-            candidates.remove(chosen)
             self.session.tell(doing=self._doing("memory", doubt, chosen))
             try:
                 bench.memory(chosen)
