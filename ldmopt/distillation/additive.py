@@ -86,13 +86,18 @@ class Fit:
         residuals = means - design @ (self.inverse @ means)
         self.level = float(means.mean())
         self.variance = float(residuals @ residuals) / max(1, self.freedom)
+        # What a group of values hides is larger in some groups (few steps) than in others: each
+        # setting's own error, as if it had been left out (HC3, MacKinnon and White 1985).
+        leverage = np.einsum("ij,ji->i", design, self.inverse)
+        self.own = (residuals / np.maximum(1.0 - leverage, SINGULAR)) ** 2
 
     def contrast(self, weights: Floats) -> ModelContrast | None:
         """Return what the weights of the columns tell, or None where the settings cannot."""
         if self.freedom < 1 or not np.allclose(weights @ self.told, weights, atol=1e-6):
             return None
         spread = weights @ self.inverse
-        deviation = float(np.sqrt(self.variance * (spread @ spread)))
+        deviation = float(np.sqrt(max(self.variance * (spread @ spread),
+                                      self.own @ spread**2)))
         return ModelContrast(spread @ self.wins, self.level, deviation, self.freedom)
 
 

@@ -78,6 +78,7 @@ def _losing(evidence: Evidence, table: Table, constants: Constants) -> list[dict
         for index, rule in enumerate(tried)
         if adjusted[index] <= constants.error(AVOID)
         and bad[rule.inside].mean() >= PURITY
+        and _beyond_chance(rule.inside, bad, constants.error(AVOID) / len(tried))
         and _each_part_matters(rule, means, constants.margin)
     ]
     told = _cover(found, tried, bad)
@@ -300,6 +301,18 @@ def _explains(rule: Rule, failed: Mask, chance: float) -> bool:
     if count < FEWEST_SETTINGS or not failed[rule.inside].all():
         return False
     return math.comb(all_failed, count) <= chance * math.comb(total, count)
+
+
+def _beyond_chance(inside: Mask, bad: Mask, chance: float) -> bool:
+    """So many bad settings hardly meet a rule that says nothing of why (hypergeometric tail).
+
+    Prompts alone do not tell: where a search scattered its settings, a few that are bad for another
+    reason always share something.
+    """
+    count, total, all_bad = int(inside.sum()), len(bad), int(bad.sum())
+    ways = sum(math.comb(all_bad, hit) * math.comb(total - all_bad, count - hit)
+               for hit in range(int(bad[inside].sum()), min(count, all_bad) + 1))
+    return ways <= chance * math.comb(total, count)
 
 
 def _unlike(setting: Setting, default: Setting) -> dict[str, Value]:

@@ -15,7 +15,7 @@ def test_quick_benchmark(tmp_path):
                           capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "search.json").read_text())
-    assert "invented" in found["source"]
+    assert "recorded table" in found["source"]
     middle = {name: row["0.98"][1] for name, row in found["summary"].items()}
     assert middle["factored"] < 0.5 * middle["random-shared"]
     assert (tmp_path / "search.png").stat().st_size > 10_000

@@ -118,7 +118,7 @@ def test_a_study_freezes_its_exam_and_a_failed_one_stops_it(standin, tmp_path, m
     ldmopt.run(standin(), tmp_path / "run")
     frozen = read_run(tmp_path / "run")[2].user_attrs[records.FROZEN]
     assert "stand-in" in frozen["exam"]["exempt"]
-    monkeypatch.setattr(exam, "exemption", lambda model: "")
+    monkeypatch.setattr(exam, "exemption", lambda model, table: "")
     path = standin(('encoder = "standin"', 'encoder = "auto"'))
     with pytest.raises(UserError, match="fails the exam and may not judge"):
         ldmopt.run(path, tmp_path / "other")
