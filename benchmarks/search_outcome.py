@@ -109,7 +109,7 @@ def held_out(table: Table, runs: list[dict], folder: Path) -> dict[str, Any] | N
     Returns:
         The mean difference of win rates (recommended minus exhaustive) over runs and budgets, with
         its 95 % interval over prompts, and how far exhaustive search's own choices fall from the
-        search's prompts to these; None where nothing is recorded.
+        search's prompts to these; None where nothing of it is recorded.
     """
     name = f"held-out-{QUALITY}"
     told = [item for run in runs if run["search"] == "factored" for item in run["recommended"]]
@@ -120,6 +120,8 @@ def held_out(table: Table, runs: list[dict], folder: Path) -> dict[str, Any] | N
     row = {setting: place for place, setting in enumerate(recording.settings)}
     known = [item for item in told
              if item["picture"] and {Setting(item["picture"]), Setting(item["best"])} <= set(row)]
+    if not known:
+        return None
     seen = {Setting(item): place for place, item in enumerate(table.pictures)}
     ours, best = (np.mean([wins[row[Setting(item[kind])]] for item in known], axis=0)
                   for kind in ("picture", "best"))
