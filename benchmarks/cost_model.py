@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import json
 import math
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,10 +37,11 @@ from typing import Any
 import numpy as np
 from record_costs import EXECUTION, known
 from record_quality import GRID
-from search_table import canonical as acting
+from search_table import cells, product
 
 from ldmopt import machine
-from ldmopt.contracts import Block, Cost, Picture, Setting
+from ldmopt.contracts import Cost, Setting
+from ldmopt.hosts.replay import ReplayHost
 from ldmopt.knob import Context, Space, build_space
 from ldmopt.model import describe
 from ldmopt.recording import Recording
@@ -134,26 +135,32 @@ def measure(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def replayed(folder: Path, tolerance: float, most: int, draws: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for each reading of a probe that runs on a recorded table."""
-    recording = Recording.read(folder)
+@contextmanager
+def session_of(recording: Recording) -> Iterator[Any]:
+    """Give what a study's probe works on: a replay of a table whose default was just read."""
     space = build_space({}, {**EXECUTION, **GRID},
                         Context(describe("miniature"), "cpu", machine.packages()))
-    pictures = [dict(zip(GRID, values, strict=True))
-                for values in itertools.product(*GRID.values())]
-    ways = distinct(space)
-    seconds, memory = cells(recording, pictures, ways)
-    made = len(recording.blocks)
-    plain = [space.canonical(way) for way in ways].index(space.default)
-    whole, strict = made * seconds.sum(), made * seconds[:, plain].sum()
     with tempfile.TemporaryDirectory() as path:
-        host, journal = Costs(recording), RunFolder(path)
-        journal.create()
+        host, folder = ReplayHost(recording), RunFolder(path)
+        folder.create()
         session = SimpleNamespace(
-            space=space, bench=Bench(host, journal, space), blocks=recording.blocks,
+            space=space, bench=Bench(host, folder, space), blocks=recording.blocks,
             tell=lambda **_: None, note=print)
         session.bench.time(space.default, recording.blocks[0], CALLS)
         session.bench.memory(space.default)
+        yield session
+
+
+def replayed(folder: Path, tolerance: float, most: int, draws: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for each reading of a probe that runs on a recorded table."""
+    recording = Recording.read(folder)
+    with session_of(recording) as session:
+        space, pictures = session.space, product(GRID)
+        ways = distinct(space)
+        seconds, memory = cells(recording, pictures, ways)
+        made = len(recording.blocks)
+        plain = [space.canonical(way) for way in ways].index(space.default)
+        whole, strict = made * seconds.sum(), made * seconds[:, plain].sum()
         probe = Probe(session, whole, tolerance, most)
         for seed in range(1, draws):
             probe.targets += samples(space, seed)
@@ -170,46 +177,14 @@ def replayed(folder: Path, tolerance: float, most: int, draws: int) -> Iterator[
                 yield row | held(model, session, kind, pictures, ways, truth)
 
 
-class Costs:
-    """A host that answers with a table's costs for any picture setting, and books their seconds."""
-
-    def __init__(self, recording: Recording) -> None:
-        """Begin with nothing booked."""
-        self.recording, self.busy_seconds = recording, 0.0
-
-    def generate(
-        self, setting: Setting, blocks: Sequence[Block]
-    ) -> Iterator[tuple[Picture, Cost]]:
-        """Yield a blank picture a block."""
-        for block in blocks:
-            cost = self.memory(setting)
-            yield Picture(np.zeros((8, 8, 3), np.uint8), block), cost
-
-    def memory(self, setting: Setting) -> Cost:
-        """Return the recorded cost, peak included; it takes what a picture does."""
-        cost = self.recording.cost(setting)
-        self.busy_seconds += cost.seconds
-        return cost
-
-
 def distinct(space: Space) -> list[dict[str, Any]]:
     """Return each way of running once, among those that can be had."""
     found: dict[Setting, dict[str, Any]] = {}
-    for values in itertools.product(*EXECUTION.values()):
-        way = dict(zip(EXECUTION, values, strict=True))
+    for way in product(EXECUTION):
         setting = space.canonical(way)
         if not space.refusal(setting):
             found.setdefault(setting, way)
     return list(found.values())
-
-
-def cells(
-    recording: Recording, pictures: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the table's device seconds and bytes of every cell, `(m, e)`."""
-    costs = [[recording.cost({**picture, **acting(way)}) for way in ways] for picture in pictures]
-    return (np.array([[cost.seconds for cost in row] for row in costs]),
-            np.array([[cost.peak_memory_bytes for cost in row] for row in costs], float))
 
 
 def held(

@@ -5,29 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from cost_model import session_of
 from numpy.typing import NDArray
-from record_costs import EXECUTION
-from record_quality import GRID
 from search_table import Table, win_rates
 
-from ldmopt import machine
 from ldmopt.contracts import Setting
 from ldmopt.distillation.intervals import mean_interval
-from ldmopt.hosts.replay import ReplayHost
-from ldmopt.knob import Context, build_space
-from ldmopt.model import describe
 from ldmopt.recording import QUALITY, Recording
 from ldmopt.search.hypervolume import nondominated
 from ldmopt.search.pricing import Pricing
-from ldmopt.study.bench import Bench
-from ldmopt.study.folder import RunFolder
-from ldmopt.study.probing import CALLS, Probe, counter, learn
+from ldmopt.study.probing import Probe, counter, learn
 
 Floats = NDArray[np.float64]
 SHARES = ("0.9", "0.95", "0.98", "0.99")
@@ -45,24 +36,14 @@ def predicted(table: Table, limit: float) -> tuple[Floats, Floats, float]:
     Returns:
         Predicted seconds and bytes `(m, e)`, and the device seconds of the probe.
     """
-    recording = table.recording
-    space = build_space({}, {**EXECUTION, **GRID},
-                        Context(describe("miniature"), "cpu", machine.packages()))
-    with tempfile.TemporaryDirectory() as path:
-        host, folder = ReplayHost(recording), RunFolder(path)
-        folder.create()
-        session: Any = SimpleNamespace(
-            space=space, bench=Bench(host, folder, space), blocks=recording.blocks,
-            tell=lambda **_: None, note=print)
-        session.bench.time(space.default, recording.blocks[0], CALLS)
-        session.bench.memory(space.default)
+    with session_of(table.recording) as session:
         probe = Probe(session, limit)
         for _ in itertools.chain(probe.seconds(), probe.memory()):
             pass
         # Each way as it acts: ONNX Runtime in half precision would be refused, not run in full.
         first = {way: place for place, way in reversed(list(enumerate(table.acting)))}
         ways = [first[way] for way in table.acting]
-        found = Pricing(learn(session), space, counter(session), table.blocks).predict(
+        found = Pricing(learn(session), session.space, counter(session), table.blocks).predict(
             table.pictures, table.executions)
         return found.seconds[:, ways], found.memory[:, ways], session.bench.spent_seconds
 

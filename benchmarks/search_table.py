@@ -139,9 +139,8 @@ def load(folder: Path = TABLE, quick: bool = False, shuffle: int | None = None) 
         shuffle: with this seed, quality dealt anew over all cells so that nothing factors.
     """
     recording = Recording.read(folder)
-    pictures = [dict(zip(GRID, values, strict=True))
-                for values in itertools.product(*(QUICK if quick else GRID).values())]
-    pictures = [item for item in pictures if Setting(item) in recording.row]
+    pictures = [item for item in product(QUICK if quick else GRID)
+                if Setting(item) in recording.row]
     ways = {name: values[:2] for name, values in EXECUTION.items()} if quick else EXECUTION
     executions = product(ways)
     wins = win_rates(recording)[[recording.row[Setting(item)] for item in pictures]]

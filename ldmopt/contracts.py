@@ -69,6 +69,11 @@ class Setting(Mapping[str, Value]):
         """Show the setting as ``knob=value`` pairs."""
         return ", ".join(f"{name}={value}" for name, value in self._items.items())
 
+    def changes(self, default: Setting) -> str:
+        """Return in words how it differs from a default; its own knobs alone count."""
+        return " ".join(f"{name}={value}" for name, value in self.items()
+                        if default.get(name) != value) or "the default"
+
     def json(self) -> str:
         """Return the canonical JSON text: sorted keys, no spaces."""
         if self._json is None:

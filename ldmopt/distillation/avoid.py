@@ -297,10 +297,8 @@ def _failing(evidence: Evidence, constants: Constants) -> list[dict[str, Any]]:
 
 def _explains(rule: Rule, failed: Mask, chance: float) -> bool:
     """All settings that meet the rule failed, and hardly by chance (hypergeometric)."""
-    count, total, all_failed = int(rule.inside.sum()), len(failed), int(failed.sum())
-    if count < FEWEST_SETTINGS or not failed[rule.inside].all():
-        return False
-    return math.comb(all_failed, count) <= chance * math.comb(total, count)
+    enough = rule.inside.sum() >= FEWEST_SETTINGS and failed[rule.inside].all()
+    return bool(enough) and _beyond_chance(rule.inside, failed, chance)
 
 
 def _beyond_chance(inside: Mask, bad: Mask, chance: float) -> bool:

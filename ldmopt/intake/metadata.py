@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ldmopt.errors import UserError
+from ldmopt.exports.formats import a1111, comfyui, invokeai
 from ldmopt.knobs.sampling import SAMPLERS
 from ldmopt.labels.strict_csv import MOST
 
@@ -27,16 +28,16 @@ FURTHER = ("model", "clip_skip", "denoising_strength", "hires_upscale", "hires_s
 """What changes a picture beside the knobs: a knob of its own where it is not always the same."""
 
 _EXIF, _COMMENT, _MAKE, _MODEL = 0x8769, 0x9286, 0x010F, 0x0110
-_COMFYUI = {
-    "euler_ancestral": "euler_a", "dpm_2": "kdpm2", "dpm_2_ancestral": "kdpm2_a",
-    "uni_pc": "unipc", "dpmpp_sde_gpu": "dpmpp_sde", "dpmpp_2m_sde_gpu": "dpmpp_2m_sde",
+_COMFYUI = {"dpmpp_sde_gpu": "dpmpp_sde", "dpmpp_2m_sde_gpu": "dpmpp_2m_sde"} | {
+    name: slug for slug, (name, doubt) in comfyui.SAMPLERS.items()
+    if not doubt and not slug.startswith("flow_")
 }  # fmt: skip
-_INVOKEAI = {"kdpm_2": "kdpm2", "kdpm_2_a": "kdpm2_a", "dpmpp_2s": "dpmpp_single"}
+_INVOKEAI = {name: slug for (slug, sigmas), name in invokeai.SCHEDULERS.items()
+             if sigmas == "default" and not slug.startswith("flow_")}  # fmt: skip
+"""Each program's name for a sampler, and ours: the exports' tables, read backwards."""
+
 _SCHEDULES = {"normal": "default", "automatic": "default", "align your steps": "ays",
               "uniform": "default"}  # fmt: skip
-_AUTOMATIC = {"dpmpp_2m": "karras", "dpmpp_sde": "karras", "dpmpp_2m_sde": "exponential",
-              "kdpm2": "karras", "kdpm2_a": "karras"}  # fmt: skip
-"""Which schedule A1111 takes for a sampler when the schedule type is Automatic."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _sampler_cells(name: str, schedule: str, info: PromptInfo) -> dict[str, str]
     lower = schedule.lower()
     sigmas = str(values.get("sigmas", "")) or _SCHEDULES.get(lower, lower)
     if lower == "automatic" and "sigmas" not in values:
-        sigmas = _AUTOMATIC.get(slug, "default")
+        sigmas = a1111.automatic(slug)
     if slug in SAMPLERS and not SAMPLERS[slug].takes_sigmas and sigmas == "default":
         sigmas = ""
     return {"sampler": slug, **({"sigmas": sigmas} if sigmas else {})}

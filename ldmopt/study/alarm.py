@@ -131,18 +131,13 @@ def _line(
     """Word the alarm in one line: its strongest case, how many there are, and what to do."""
     first = found.contradictions[0]
     more = len(found.contradictions) - 1
-    liked = _changes(first.liked, default)
-    over = "the default" if first.over is None else _changes(first.over, default)
+    liked = first.liked.changes(default)
+    over = "the default" if first.over is None else first.over.changes(default)
     return (f"ALARM: {name} contradicts the scorer on the front ({stage}): the scorer puts {liked} "
             f"above {over} (win rate {first.first:+.2f}), {name} below it ({first.second:+.2f})"
             + (f", and {more} more such pairs" if more else "")
             + f"; look at {folder.path / 'disagreement.png'} before you believe the scorer, and "
             "label such pictures")
-
-
-def _changes(setting: Setting, default: Setting) -> str:
-    return " ".join(f"{name}={value}" for name, value in setting.items()
-                    if default.get(name) != value) or "the default"
 
 
 def _draw(

@@ -53,9 +53,8 @@ def begin(session: Session, storage: optuna.storages.RDBStorage) -> None:
         "exam": exam.data,
     })
     further = session.further(default, session.blocks, pictures)
-    values = [quality.win_rate, cost.seconds, float(cost.peak_memory_bytes or 0)]
     study.add_trial(optuna.create_trial(
-        values=values,
+        values=records.objectives(quality, cost),
         **parameters(session, default),
         user_attrs=records.attributes(default, cost, quality, pictures, session.scorer.identity,
                                       **further),

@@ -59,7 +59,7 @@ def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Ev
         study=spec.name,
         generation=int(study.study_name.rsplit("/g", 1)[1]),
         default=Setting(frozen["default"]),
-        trials=(*trials, *records.raced_out(study)),
+        trials=(*trials, *records.raced_out(study, {trial.setting for trial in trials})),
         confirmations=(records.taken_as_confirmed(trials) if imported
                        else records.read_confirmations(study)),
         picture_knobs=frozenset(frozen["picture_knobs"]),

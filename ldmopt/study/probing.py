@@ -110,10 +110,9 @@ def heed(session: Session, model: CostModel, setting: Setting, cost: Cost) -> Co
     demand = counter(session).demand(setting)
     contradicted = model.contradicts(demand, cost)
     if contradicted:
-        shown = changes(session.space.default, setting) or "the default"
-        session.note(f"cost model: {shown} takes {cost.seconds:.3g} s a picture, "
-                     f"not {model.seconds(demand).value:.3g} s as predicted; what was measured "
-                     "counts, and the model has learned it")
+        session.note(f"cost model: {setting.changes(session.space.default)} takes "
+                     f"{cost.seconds:.3g} s a picture, not {model.seconds(demand).value:.3g} s as "
+                     "predicted; what was measured counts, and the model has learned it")
     return learn(session, None if contradicted else model)
 
 
@@ -213,10 +212,4 @@ class Probe:
 
     def _doing(self, what: str, doubt: float, setting: Setting) -> str:
         known = f"{what} known to {doubt:.0%}; " if math.isfinite(doubt) else f"{what}: "
-        return known + (changes(self.session.space.default, setting) or "the default")
-
-
-def changes(default: Setting, setting: Setting) -> str:
-    """Return in words how a setting differs from the default."""
-    return " ".join(f"{name}={value}" for name, value in setting.items()
-                    if default.get(name) != value)
+        return known + setting.changes(self.session.space.default)

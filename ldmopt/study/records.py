@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -195,6 +195,11 @@ def raced_attributes(
     }
 
 
+def objectives(quality: Quality, cost: Cost) -> list[float]:
+    """Return what a measured setting's trial is told, in the order of `OBJECTIVES`."""
+    return [quality.win_rate, cost.seconds, float(cost.peak_memory_bytes or 0)]
+
+
 def constraints(
     cost: Cost | None, spec: StudySpec, aligned: Aligned | None = None
 ) -> dict[str, float]:
@@ -244,9 +249,8 @@ def finished(study: optuna.Study) -> list[Trial]:
     return list(found.values())
 
 
-def raced_out(study: optuna.Study) -> list[Trial]:
-    """Return the trials that were dropped early, one for each setting that never finished."""
-    done = {trial.setting for trial in finished(study)}
+def raced_out(study: optuna.Study, done: Collection[Setting]) -> list[Trial]:
+    """Return the trials that were dropped early, one for each setting that is not done."""
     found: dict[Setting, Trial] = {}
     for trial in study.get_trials(deepcopy=False, states=[TrialState.PRUNED]):
         if "quality" in trial.user_attrs:

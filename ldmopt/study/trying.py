@@ -85,7 +85,7 @@ def _measured(work: Work, setting: Setting, racer: Racer | None) -> Outcome:
     return Outcome(
         records.attributes(setting, cost, quality, pictures, session.scorer.identity, **further),
         records.constraints(cost, session.spec, further["aligned"]),
-        [quality.win_rate, cost.seconds, float(cost.peak_memory_bytes or 0)], cost)
+        records.objectives(quality, cost), cost)
 
 
 def _raced(session: Session, setting: Setting, racer: Racer) -> Run:
@@ -125,7 +125,7 @@ def again(work: Work, known: Trial) -> Outcome:
         records.attributes(known.setting, cost, quality, pictures, identity, known.aligned,
                            known.cross_fitted),
         records.constraints(cost, session.spec, known.aligned),
-        [quality.win_rate, cost.seconds, float(cost.peak_memory_bytes or 0)])
+        records.objectives(quality, cost))
 
 
 def _refuse_hopeless(work: Work, setting: Setting) -> None:

@@ -107,10 +107,7 @@ class Work:
 
     def changes(self, setting: Setting) -> str:
         """Return in words how a setting differs from the default."""
-        default = self.session.space.default
-        changed = (f"{name}={value}" for name, value in setting.items()
-                   if default.get(name) != value)
-        return " ".join(changed) or "the default"
+        return setting.changes(self.session.space.default)
 
     def warn(self, line: str) -> None:
         """Say a line that was not said yet in this session."""

@@ -6,11 +6,11 @@ from importlib import resources
 
 import numpy as np
 import pytest
+from colours import colours_of, contrast
 
 from ldmopt.exports import html
 from ldmopt.exports.html.story import entries
 from ldmopt.rulebook import NothingFits, Rulebook
-from tests.labeling.test_page import contrast
 
 from .stories import NASTY, of_front
 
@@ -179,15 +179,8 @@ def test_it_fits_every_width_and_can_be_touched(file, visit, width):
 def test_light_and_dark_have_contrast(file, visit):
     for scheme in ("light", "dark"):
         page = visit(file, color_scheme=scheme)
-        colours = page.evaluate("""Object.fromEntries(["ground", "card", "ink", "soft", "edge",
-            "wins", "loses", "on-wins", "on-loses", "tried"].map(name => {
-                const probe = document.createElement("i");
-                probe.style.color = `var(--${name})`;
-                document.body.append(probe);
-                const found = getComputedStyle(probe).color.match(/[\\d.]+/g).map(Number);
-                probe.remove();
-                return [name, found];
-            }))""")
+        colours = colours_of(page, "ground", "card", "ink", "soft", "edge", "wins", "loses",
+                             "on-wins", "on-loses", "tried")
         for ink, ground, least in [
             ("ink", "ground", 7), ("ink", "card", 7), ("soft", "ground", 4.5),
             ("soft", "card", 4.5), ("wins", "ground", 4.5), ("loses", "ground", 4.5),

@@ -3,6 +3,8 @@
 import json
 import signal
 
+from colours import colours_of, contrast
+
 from ldmopt.labeling.pool import read_pool
 from ldmopt.labeling.questions import REPEAT_AFTER
 from ldmopt.labels import LabelStore
@@ -302,15 +304,8 @@ def test_dark_and_light_have_contrast(run, serve, visit):
     server = serve(run)
     for scheme in ("light", "dark"):
         page = visit(server.link, "Ada", color_scheme=scheme)
-        colours = page.evaluate("""Object.fromEntries(["ground", "card", "ink", "soft", "line",
-            "key", "accent", "on-accent", "alert"].map(name => {
-                const probe = document.createElement("i");
-                probe.style.color = `var(--${name})`;
-                document.body.append(probe);
-                const found = getComputedStyle(probe).color.match(/[\\d.]+/g).map(Number);
-                probe.remove();
-                return [name, found];
-            }))""")
+        colours = colours_of(page, "ground", "card", "ink", "soft", "line", "key", "accent",
+                             "on-accent", "alert")
         for ink, ground, least in [
             ("ink", "ground", 7), ("ink", "card", 7), ("ink", "key", 7), ("soft", "ground", 4.5),
             ("soft", "card", 4.5), ("alert", "ground", 4.5), ("on-accent", "accent", 4.5),
@@ -318,15 +313,3 @@ def test_dark_and_light_have_contrast(run, serve, visit):
             ("line", "ground", 3),
         ]:  # WCAG 2.2, 1.4.3 and 1.4.11
             assert contrast(colours[ink], colours[ground]) >= least, (scheme, ink, ground)
-
-
-def contrast(one, other):
-    """Contrast ratio of two sRGB colours as WCAG 2.2 defines it."""
-    def luminance(colour):
-        parts = [value / 255 for value in colour]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-                  for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)

@@ -16,7 +16,7 @@ def test_quick_benchmark(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "search.json").read_text())
     assert "recorded table" in found["source"]
-    # On the small grid the cost model's fronts hold 96.6 % of the hypervolume, so nobody gets to 98.
+    # On the small grid the cost model's fronts hold 96.6 % of the whole, so nobody gets to 98.
     middle = {name: row["0.95"][1] for name, row in found["summary"].items()}
     assert middle["factored"] < 0.5 * middle["random-shared"]
     assert (tmp_path / "search.png").stat().st_size > 10_000

@@ -25,7 +25,7 @@ def test_raced_out():
                       trial(8, TrialState.PRUNED, cost=False), trial(4, TrialState.PRUNED),
                       trial(12, TrialState.PRUNED), trial(12, TrialState.COMPLETE)])  # fmt: skip
     assert [row.setting["steps"] for row in records.finished(study)] == [50, 12]
-    found = records.raced_out(study)
+    found = records.raced_out(study, {trial.setting for trial in records.finished(study)})
     assert [(row.setting["steps"], row.raced_out, row.measured) for row in found] == [
         (4, True, False), (8, True, False)]  # fmt: skip
     assert found[0].quality == SEEN

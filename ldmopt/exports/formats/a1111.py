@@ -100,6 +100,12 @@ def names(sampler: str, sigmas: str = "default") -> tuple[str, str]:
     return SAMPLERS[sampler].label, SCHEDULES[sigmas]
 
 
+def automatic(sampler: str) -> str:
+    """Return the sigma schedule that the schedule type Automatic means for a sampler's slug."""
+    row = SAMPLERS.get(sampler)
+    return "default" if row is None or row.doubt else AUTOMATIC.get(row.label, "default")
+
+
 def knobs(sampler_name: str, schedule: str = "Automatic") -> dict[str, str]:
     """Return the knobs ``sampler`` and ``sigmas`` that A1111's names mean.
 
@@ -123,7 +129,7 @@ def knobs(sampler_name: str, schedule: str = "Automatic") -> dict[str, str]:
         raise UserError(f"a1111: sampler {sampler_name!r} is none of ldmopt's"
                         f"{did_you_mean(label, known)}")
     if schedule.lower() == "automatic":
-        sigmas = AUTOMATIC.get(SAMPLERS[slug].label, "default")
+        sigmas = automatic(slug)
     elif schedule.lower() in of_schedule:
         sigmas = of_schedule[schedule.lower()]
     else:
