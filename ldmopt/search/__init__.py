@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ldmopt import registry
@@ -38,6 +39,22 @@ def make_sampler(name: str, seed: int, space: Space) -> optuna.samplers.BaseSamp
 def distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
     """Return the distribution of every searched knob, in asking order."""
     return {name: distribution(space.searched[name]) for name in asking_order(space)}
+
+
+def inside(space: Space, setting: Mapping[str, Value]) -> bool:
+    """Tell whether the values of a setting's searched knobs are among those searched.
+
+    A study's default need not be: it is measured whatever the space is.
+    """
+    for name, item in distributions(space).items():
+        if name not in setting:
+            continue
+        try:
+            if not item._contains(item.to_internal_repr(setting[name])):
+                return False
+        except (ValueError, TypeError):
+            return False
+    return True
 
 
 def conditional(space: Space) -> dict[str, str]:

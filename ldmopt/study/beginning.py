@@ -8,7 +8,7 @@ import optuna
 
 from ldmopt.contracts import Setting
 from ldmopt.errors import GenerationError, UserError
-from ldmopt.search import distributions
+from ldmopt.search import distributions, inside
 from ldmopt.study import records
 from ldmopt.study.equivalence import Finding, probe
 from ldmopt.study.exam import sit_exam
@@ -91,14 +91,9 @@ def tell_failures(work: Work) -> None:
 
 def parameters(session: Session, setting: Setting) -> dict[str, Any]:
     """Return a setting's parameters where all its searched knobs lie in the searched space."""
-    found = {name: item for name, item in distributions(session.space).items() if name in setting}
-    inside = all(
-        item._contains(item.to_internal_repr(setting[name])) if not isinstance(
-            item, optuna.distributions.CategoricalDistribution) else setting[name] in item.choices
-        for name, item in found.items()
-    )
-    if not inside:
+    if not inside(session.space, setting):
         return {"params": {}, "distributions": {}}
+    found = {name: item for name, item in distributions(session.space).items() if name in setting}
     return {"params": {name: setting[name] for name in found}, "distributions": found}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from ldmopt.contracts import Setting, Trial
 from ldmopt.distillation.front import pareto
 from ldmopt.errors import UserError
-from ldmopt.search import distributions
+from ldmopt.search import inside
 from ldmopt.search.factored import Earlier
 from ldmopt.study import records
 from ldmopt.study.folder import RunFolder, write
@@ -139,13 +139,7 @@ def _inside(session: Session, setting: Setting) -> bool:
     space = session.space
     if any(name not in space.knobs for name in setting):
         return False
+    if not inside(space, setting):
+        return False
     searched = {name: value for name, value in setting.items() if name in space.searched}
-    for name, item in distributions(space).items():
-        if name not in searched:
-            continue
-        try:
-            if not item._contains(item.to_internal_repr(searched[name])):
-                return False
-        except (ValueError, TypeError):
-            return False
     return space.canonical({**space.default, **searched}) == space.canonical(setting)

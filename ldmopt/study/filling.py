@@ -15,7 +15,7 @@ import optuna
 
 from ldmopt.contracts import Cost, Setting, Trial
 from ldmopt.distillation import candidates
-from ldmopt.search import distributions, suggest
+from ldmopt.search import distributions, inside, suggest
 from ldmopt.search.encoding import Encoding
 from ldmopt.search.hypervolume import nondominated
 from ldmopt.study.confirming import CONFIRMED_SETTINGS
@@ -85,11 +85,13 @@ def _asked(work: Work, setting: Setting) -> optuna.Trial:
 def cells(work: Work, proposer: Proposer) -> list[Trial]:
     """Return what no other beats among all ways of running the measured picture settings.
 
-    Costs are predicted, qualities measured; what was run already is left out.
+    Costs are predicted, qualities measured; what was run already is left out, and so is a default
+    outside the searched space.
     """
     space, prices = work.session.space, proposer.prices
     rows = {space.look(trial.setting): trial for trial in work.ledger.trials
-            if trial.feasible and trial.quality is not None and trial.cost is not None}
+            if trial.feasible and trial.quality is not None and trial.cost is not None
+            and inside(space, picture_params(space, trial.setting))}
     found = list(rows.values())
     ways = ways_of(work)
     if prices is None or not found:

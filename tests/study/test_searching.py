@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import ldmopt
 from ldmopt.errors import UserError
-from ldmopt.study import records
+from ldmopt.study import filling, records
+from ldmopt.study.filling import cells
 from ldmopt.study.output import read_run
 from ldmopt.study.work import Ledger
 
@@ -62,6 +64,24 @@ def test_a_factored_study_ends_with_a_rulebook_and_goes_on_as_one_unbroken(facto
     assert {round(row[2], 6) for row in known["evidence"]} == {0.0004}
     first = [trial.user_attrs["setting"] for trial in trials_of(other)[1:3]]
     assert first[0] in known["first"]
+
+
+def test_a_default_outside_the_space_is_filled_in_in_no_way(factored, tmp_path, monkeypatch):
+    """Whatever the front looks like: here everything is on it."""
+    seen = []
+
+    def looked(work, proposer):
+        found = cells(work, proposer)
+        seen.append((work.session.space, [trial.setting for trial in found]))
+        return found
+
+    monkeypatch.setattr(filling, "nondominated", lambda points: np.ones(len(points), bool))
+    monkeypatch.setattr(filling, "cells", looked)
+    ldmopt.run(factored(), tmp_path / "run")
+    space, settings = seen[0]
+    assert space.default["sampler"] == "pndm"
+    assert settings
+    assert {setting["sampler"] for setting in settings} <= {"ddim", "dpmpp_2m", "lms"}
 
 
 def test_a_cap_that_nothing_meets_names_the_nearest(factored, tmp_path):
