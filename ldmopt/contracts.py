@@ -439,6 +439,39 @@ def _shown(quality: Quality | None, pictures: Sequence[str]) -> dict[Block, str]
 
 
 @dataclass(frozen=True)
+class CostChange:
+    """What one value of a knob does to costs, as a cost model has it of all that was timed.
+
+    Each of the two is the mean over the settings tried of the logarithm of value / base, and its
+    standard deviation.
+
+    Attributes:
+        knob: which is changed, and nothing else.
+        base: its value before: the default's, where the default has one.
+        value: its value after.
+        seconds: of device seconds a picture.
+        memory: of peak bytes; None where no memory was read.
+    """
+
+    knob: str
+    base: Value
+    value: Value
+    seconds: tuple[float, float]
+    memory: tuple[float, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CostChange:
+        """Read what `to_dict` wrote."""
+        seconds, memory = data["seconds"], data["memory"]
+        return cls(data["knob"], data["base"], data["value"], (seconds[0], seconds[1]),
+                   None if memory is None else (memory[0], memory[1]))
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that distillation needs of a run: records only, no host, no scorer, no storage.
 
@@ -454,6 +487,7 @@ class Evidence:
         least_alignment: the share of the default's alignment that a setting must keep, or None.
         imported: somebody else's table: settings were chosen and judged on the same prompts, since
             there are no others, and what they cost was not measured here.
+        cost_changes: what the cost model says of each knob's values; nothing where there is none.
     """
 
     study: str
@@ -466,6 +500,7 @@ class Evidence:
     answers: Mapping[Setting, tuple[Answer, ...]] = field(default_factory=dict)
     least_alignment: float | None = None
     imported: bool = False
+    cost_changes: tuple[CostChange, ...] = ()
 
 
 @dataclass

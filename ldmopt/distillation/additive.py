@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,10 @@ from ldmopt.distillation.saddlepoint import Floats
 from ldmopt.distillation.table import Table, distinct, ordered, value_key
 
 MOST_LEVELS = 4
+
+ALONE = 0.2
+"""The share of settings at one number from which it is no group with others."""
+
 FEWEST_SETTINGS = 3
 """Settings that a level needs before anything is said about it."""
 
@@ -55,16 +60,31 @@ class ModelContrast:
 
 
 def levels(settings: Sequence[Setting], knob: str) -> list[Level]:
-    """Return a knob's levels: its values, or up to `MOST_LEVELS` groups of many numbers."""
+    """Return a knob's levels: its values, or up to `MOST_LEVELS` groups of many numbers.
+
+    A number that many settings took is a level of its own; those between are grouped.
+    """
     values = distinct(settings, knob)
     if not ordered(settings, knob) or len(values) <= MOST_LEVELS + 1:
         return [Level(value, (value,)) for value in values]
     seen = np.array([float(row[knob]) for row in settings if knob in row])
-    cuts = np.quantile(seen, np.linspace(0, 1, MOST_LEVELS + 1)[1:-1])
+    found: list[Level] = []
+    for alone, run in groupby(values, lambda value: float(np.mean(seen == value)) >= ALONE):
+        some = list(run)
+        inside = seen[(seen >= float(some[0])) & (seen <= float(some[-1]))]
+        count = max(1, round(MOST_LEVELS * len(inside) / len(seen)))
+        groups = [[value] for value in some] if alone else _grouped(some, inside, count)
+        found += [Level(group[len(group) // 2], tuple(group)) for group in groups]
+    return found
+
+
+def _grouped(values: Sequence[Value], seen: Floats, count: int) -> list[list[Value]]:
+    """Cut numbers, in order, into groups that about as many settings took."""
+    cuts = np.quantile(seen, np.linspace(0, 1, count + 1)[1:-1])
     groups: dict[int, list[Value]] = {}
     for value in values:
         groups.setdefault(int(np.searchsorted(cuts, float(value), side="left")), []).append(value)
-    return [Level(group[len(group) // 2], tuple(group)) for group in groups.values()]
+    return list(groups.values())
 
 
 class Fit:

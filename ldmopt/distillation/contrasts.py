@@ -8,13 +8,14 @@ the model's own error, from its residuals, is then added to that of sampling pro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ldmopt.contracts import Setting, Value
-from ldmopt.distillation.additive import MOST_LEVELS, Additive, Level, levels
+from ldmopt.distillation.additive import FEWEST_SETTINGS, MOST_LEVELS, Additive, Level, levels
 from ldmopt.distillation.costs import Ratio, cost_ratios
 from ldmopt.distillation.intervals import Interval, difference_interval
 from ldmopt.distillation.saddlepoint import Floats
@@ -206,14 +207,27 @@ def _matched_share(table: Table, knob: str, found: Contrast) -> float:
 
 
 def additive_pairs(table: Table, model: Additive | None, knob: str) -> list[Contrast]:
-    """Return the additive contrasts of neighbouring levels."""
+    """Return the additive contrasts of neighbouring levels.
+
+    Levels without order are compared with the default's; where too few settings took that, with
+    the one that most took.
+    """
     steps = levels(table.looks, knob)
     if ordered(table.looks, knob):
         pairs = list(zip(steps, steps[1:], strict=False))
     else:
-        base = [s for s in steps if value_key(s.label) == value_key(table.default.get(knob))]
-        pairs = [(base[0], step) for step in steps if step is not base[0]] if base else []
+        base = _base(table, knob, steps)
+        pairs = [(base, step) for step in steps if step is not base]
     return [c for pair in pairs if (c := additive_contrast(table, model, knob, *pair))]
+
+
+def _base(table: Table, knob: str, steps: Sequence[Level]) -> Level:
+    """Return what a knob's levels are compared with."""
+    taken = Counter(value_key(look[knob]) for look in table.looks if knob in look)
+    usual = value_key(table.default.get(knob))
+    if taken[usual] < FEWEST_SETTINGS:
+        usual = max(taken, key=lambda key: taken[key])
+    return next(step for step in steps if value_key(step.label) == usual)
 
 
 def _without(setting: Setting, knob: str) -> Setting:

@@ -1,8 +1,10 @@
 """How seconds and memory change with a knob.
 
-Where settings differ in the knob alone, their ratios are averaged geometrically. Else a model that
-adds every knob's amount to the logarithm of the cost (so that effects multiply) is fitted by least
-squares; numbers enter as their logarithm and its square where they take many values.
+The study's cost model tells, which has learned from every call that was timed. Without one (an
+imported table), ratios of settings that differ in the knob alone are averaged geometrically; and
+where there are none, a model that adds every knob's amount to the logarithm of the cost (so that
+effects multiply) is fitted by least squares; numbers enter as their logarithm and its square where
+they take many values.
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ from ldmopt.distillation.table import Table, distinct, ordered, value_key, varie
 FEWEST_PAIRS = 3
 """Pairs from which on their ratios are tested; fewer tell what was seen, not that it holds."""
 
+PAIRED = "settings that differ in this knob alone"
+MODELLED = "the cost model, from all calls that were timed"
+ADDED = "an additive model of all knobs"
+
 MANY_VALUES = 5
 COSTS = ("seconds", "peak_memory_bytes")
 LEAST_DEVIATION = 1e-3
@@ -31,12 +37,14 @@ LEAST_DEVIATION = 1e-3
 class Ratio:
     """How a cost changes: the geometric mean of ratios, and the p value of no change.
 
-    ``pairs`` counts settings that differ in the knob alone; 0 where the additive model tells.
+    ``basis`` is `PAIRED`, `MODELLED` or `ADDED`; ``pairs`` counts settings that differ in the knob
+    alone, 0 where these do not tell.
     """
 
     ratio: float
     p: float
     pairs: int
+    basis: str = PAIRED
 
 
 def cost_ratios(
@@ -53,13 +61,36 @@ def cost_ratios(
                 rest = item.setting.only(telling)
                 groups.setdefault(rest, ([], []))[side].append(index)
     pairs = [group for group in groups.values() if group[0] and group[1]]
-    if pairs:
-        seconds, memory = (_of_pairs(_costs(table, cost), pairs) for cost in COSTS)
-        return seconds, memory
-    models = (additive_model(table, cost) for cost in COSTS)
     ends = (_middle(start), _middle(end))
-    seconds, memory = (model.ratio(knob, *ends) if model else None for model in models)
+    seconds, memory = (_ratio(table, cost, knob, ends, pairs) for cost in COSTS)
     return seconds, memory
+
+
+def _ratio(
+    table: Table, cost: str, knob: str, ends: tuple[Value, Value],
+    pairs: Sequence[tuple[list[int], list[int]]],
+) -> Ratio | None:
+    """Ask what knows best."""
+    told = _modelled(table, cost, knob, *ends) or _of_pairs(_costs(table, cost), pairs)
+    if told is None:
+        model = additive_model(table, cost)
+        told = model.ratio(knob, *ends) if model else None
+    return told
+
+
+def _modelled(table: Table, cost: str, knob: str, start: Value, end: Value) -> Ratio | None:
+    """Two of the cost model's changes against the same base; their deviations as independent."""
+    mean, variance = 0.0, 0.0
+    for value, sign in ((start, -1), (end, 1)):
+        change = table.cost_changes.get((knob, value_key(value)))
+        if change is None:
+            return None
+        found = change.seconds if cost == COSTS[0] else change.memory
+        if found is None:
+            return None
+        mean, variance = mean + sign * found[0], variance + found[1] ** 2
+    error = max(math.sqrt(variance), LEAST_DEVIATION)
+    return Ratio(math.exp(mean), math.erfc(abs(mean) / error / math.sqrt(2)), 0, MODELLED)
 
 
 def _costs(table: Table, cost: str) -> list[float | None]:
@@ -142,7 +173,7 @@ class AdditiveModel:
         error = self.deviation * math.sqrt(float(spread @ spread))
         mean = float(spread @ self.logs)
         p = 2 * student_tail(abs(mean) / error, self.freedom) if error > 0 else 1.0
-        return Ratio(math.exp(mean), min(1.0, p), 0)
+        return Ratio(math.exp(mean), min(1.0, p), 0, ADDED)
 
     def _with(self, base: Setting, knob: str, value: Value) -> Setting:
         """Return a setting with another value, and with the knobs that act beside that value."""

@@ -113,6 +113,7 @@ def _seen(contrast: Contrast) -> dict[str, Any]:
         "basis": contrast.basis,
         "pairs": pairs if same else len(contrast.contexts),
         "cost_pairs": pairs,
+        "cost_basis": contrast.seconds.basis if contrast.seconds else None,
         "prompts": _prompts(contrast),
     }
 

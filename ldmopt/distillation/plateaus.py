@@ -97,7 +97,7 @@ def equivalent(
             if len(values) > 1:
                 told = {"basis": "the pictures are the same within the probe's tolerance",
                         **of_search(evidence, table.prompts)}
-                found.append(_entry(table, knob, values, told))
+                found.append(_entry(table, knob, values, told, constants))
     return found
 
 
@@ -123,7 +123,7 @@ def _groups(
         if len(group) > 1:
             seen = {**_group_evidence(group, close, constants),
                     **of_search(evidence, table.prompts)}
-            entries.append(_entry(table, knob, group, seen))
+            entries.append(_entry(table, knob, group, seen, constants))
     return entries
 
 
@@ -157,19 +157,25 @@ def _group_evidence(
 
 
 def _entry(
-    table: Table, knob: str, values: Sequence[Value], evidence: dict[str, Any]
+    table: Table, knob: str, values: Sequence[Value], evidence: dict[str, Any],
+    constants: Constants,
 ) -> dict[str, Any]:
-    """Name the value that costs the fewest seconds, each compared with the first."""
+    """Name the value that costs the fewest seconds, each compared with the first.
+
+    Differences of seconds that are not noticeable are none; the first of those is named then.
+    """
     ratios = [1.0]
     for value in values[1:]:
         seconds, _ = cost_ratios(table, knob, [values[0]], [value])
         ratios.append(seconds.ratio if seconds else float("inf"))
-    cheapest = values[int(np.argmin(ratios))]
+    nearly = min(ratios) / (1.0 - constants.noticeable)
+    cheapest = next(v for v, ratio in zip(values, ratios, strict=True) if ratio <= nearly)
     told = {str(v): r for v, r in zip(values, ratios, strict=True) if np.isfinite(r)}
+    same = len(told) == len(values) and max(ratios) <= nearly
     return {
         "knob": knob,
         "values": list(values),
         "cheapest": cheapest,
         "given": {},
-        "evidence": {**evidence, "seconds_ratio_to_first": told},
+        "evidence": {**evidence, "seconds_ratio_to_first": told, "same_seconds": same},
     }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ldmopt.contracts import Evidence, Quality, Setting, Value
+from ldmopt.contracts import CostChange, Evidence, Quality, Setting, Value
 from ldmopt.distillation.saddlepoint import Floats
 
 
@@ -39,6 +39,7 @@ class Table:
         default: the setting that wins are against.
         dropped: looks that were raced out.
         dropped_wins: dropped looks x blocks; NaN from where they were dropped.
+        cost_changes: by knob and value, what the cost model says, against the knob's base.
     """
 
     measured: tuple[Measured, ...]
@@ -49,6 +50,7 @@ class Table:
     default: Setting
     dropped: tuple[Setting, ...] = ()
     dropped_wins: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    cost_changes: Mapping[tuple[str, tuple[str, object]], CostChange] = field(default_factory=dict)
 
     @cached_property
     def varied(self) -> frozenset[str]:
@@ -123,7 +125,20 @@ def build(evidence: Evidence) -> Table:
         default,
         tuple(dropped),
         wins[len(whole) :],
+        _changes(evidence.cost_changes),
     )
+
+
+def _changes(
+    rows: Sequence[CostChange]
+) -> dict[tuple[str, tuple[str, object]], CostChange]:
+    """By knob and value; a base is no change from itself."""
+    found = {(row.knob, value_key(row.value)): row for row in rows}
+    for row in rows:
+        nothing = (0.0, 0.0)
+        found[row.knob, value_key(row.base)] = CostChange(
+            row.knob, row.base, row.base, nothing, None if row.memory is None else nothing)
+    return found
 
 
 def _wins(rows: Sequence[Quality]) -> tuple[Floats, NDArray[np.intp]]:

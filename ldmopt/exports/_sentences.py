@@ -183,8 +183,16 @@ def effects_reading(data: Mapping[str, Any]) -> str:
         f"better. Verdicts allow for {count} comparisons made at once (Holm), intervals do not, "
         "so an interval off 0.50 may still read *no difference shown*. *Worth it* asks for a "
         f"gain of at least {worth:g}; *depends* means that it helps under some conditions only, or "
-        f"saves seconds at the price of memory or the other way round.{_alone(data)}"
+        f"saves seconds at the price of memory or the other way round.{_modelled(rows)}"
+        f"{_alone(data)}"
     )
+
+
+def _modelled(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A word where seconds and memory are those of the study's cost model."""
+    told = any("cost model" in (row["evidence"].get("cost_basis") or "") for row in rows)
+    return (" Seconds and memory are what the cost model, which has learned from every call that "
+            "was timed, says of that change alone." if told else "")
 
 
 def _alone(data: Mapping[str, Any]) -> str:
@@ -215,7 +223,9 @@ def seen_in(row: Mapping[str, Any]) -> str:
     evidence = row["evidence"]
     pairs = evidence.get("pairs", 0)
     if not pairs:
-        return "all settings, additive model"
+        cost = evidence.get("cost_basis") or ""
+        modelled = same_picture(row) and "cost model" in cost
+        return "all calls timed" if modelled else "all settings, additive model"
     given = condition_text(row["given"])
     count = f"{pairs} pair" + ("s" if pairs > 1 else "")
     return f"{count}, {given}" if given else count
@@ -239,7 +249,9 @@ def equivalent(row: Mapping[str, Any]) -> str:
         told = f"cannot be told apart ({within})"
     else:
         told = "give the same pictures"
-    return f"**{row['knob']}**: {values} {told}; **{row['cheapest']}** takes least time."
+    time = ("all take the same time" if evidence.get("same_seconds")
+            else f"**{row['cheapest']}** takes least time")
+    return f"**{row['knob']}**: {values} {told}; {time}."
 
 
 def scope_rows(data: Mapping[str, Any]) -> dict[str, str]:

@@ -194,17 +194,39 @@ class CostModel:
 
     def gains(self, candidates: Sequence[Demand], target: Sequence[Demand]) -> Floats:
         """Return how much variance of the targets' log seconds, summed, each reading takes."""
-        cells, shares = self._shares(target)
+        cells, shares, _ = self._shares(target)
         return self.seconds_surface.gains([self.cells(item) for item in candidates], cells, shares)
 
     def deviations(self, demands: Sequence[Demand]) -> Floats:
         """Return the standard deviations of the logarithms of predicted seconds, `(n,)`."""
-        cells, shares = self._shares(demands)
+        cells, shares, _ = self._shares(demands)
         _, covariance = self.seconds_surface.predict(cells)
         return np.asarray(np.sqrt(np.maximum(((shares @ covariance) * shares).sum(axis=1), 0.0)))
 
-    def _shares(self, demands: Sequence[Demand]) -> tuple[list[Cell], Floats]:
-        """Return the distinct cells of some demands, and what share of its seconds each takes."""
+    def change(self, before: Sequence[Demand], after: Sequence[Demand]) -> Prediction:
+        """Predict the ratio of seconds, after by before, as the geometric mean over demands.
+
+        What both sides share cancels, in the deviation as well.
+        """
+        cells, shares, totals = self._shares([*before, *after])
+        _, covariance = self.seconds_surface.predict(cells)
+        return _mean_ratio(np.log(totals), shares, covariance, len(before))
+
+    def memory_change(
+        self, before: Sequence[Demand], after: Sequence[Demand]
+    ) -> Prediction | None:
+        """Predict the same of peak memory; None where none was read."""
+        if self.memory_surface is None:
+            return None
+        each = [_memory_cell(demand) for demand in (*before, *after)]
+        cells = {_key(cell): cell for cell in each}
+        places = {key: place for place, key in enumerate(cells)}
+        chosen = np.eye(len(cells))[[places[_key(cell)] for cell in each]]
+        mean, covariance = self.memory_surface.predict(list(cells.values()))
+        return _mean_ratio(chosen @ mean, chosen, covariance, len(before))
+
+    def _shares(self, demands: Sequence[Demand]) -> tuple[list[Cell], Floats, Floats]:
+        """Return the distinct cells of some demands, their shares of each's seconds, and those."""
         places: dict[Hashable, int] = {}
         cells: list[Cell] = []
         rows = []
@@ -217,11 +239,12 @@ class CostModel:
                 at.append(places[_key(cell)])
             rows.append((at, np.array(list(self.units(demand).values()))))
         mean, _ = self.seconds_surface.blocks([[cell] for cell in cells])
-        shares = np.zeros((len(demands), len(cells)))
-        for row, (at, counts) in zip(shares, rows, strict=True):
+        shares, totals = np.zeros((len(demands), len(cells))), np.zeros(len(demands))
+        for place, (at, counts) in enumerate(rows):
             each = np.exp(mean[at, 0]) * counts
-            row[at] += each / each.sum()
-        return cells, shares
+            totals[place] = each.sum()
+            shares[place, at] += each / each.sum()
+        return cells, shares, totals
 
     def memory_gains(self, candidates: Sequence[Demand], target: Sequence[Demand]) -> Floats:
         """Return the same for peak memory; nothing where none was read."""
@@ -230,6 +253,20 @@ class CostModel:
         cells = {_key(cell): cell for cell in map(_memory_cell, target)}
         return self.memory_surface.gains([[_memory_cell(item)] for item in candidates],
                                          list(cells.values()))
+
+
+def _mean_ratio(logs: Floats, weights: Floats, covariance: Floats, count: int) -> Prediction:
+    """Return the mean ratio of the later rows to as many first ones.
+
+    Args:
+        logs: `(2 count,)` logarithms of a cost.
+        weights: `(2 count, n)` how each depends on the logarithms of cells.
+        covariance: `(n, n)` of those.
+        count: of rows on either side.
+    """
+    mean = float((logs[count:] - logs[:count]).mean())
+    change = (weights[count:] - weights[:count]).mean(axis=0)
+    return Prediction(math.exp(mean), math.sqrt(max(0.0, float(change @ covariance @ change))))
 
 
 def parts(demand: Demand, cost: Cost) -> dict[str, float]:

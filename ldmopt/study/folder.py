@@ -2,7 +2,8 @@
 
 ``study.toml`` frozen copy, ``study.db`` Optuna's storage, ``pictures/`` content-addressed PNGs,
 ``blocks.jsonl`` one line for every picture made and every memory reading, ``environment.json``,
-``equivalence.json`` what the probe found of each execution value, and what distillation writes.
+``equivalence.json`` what the probe found of each execution value, ``costs.json`` what the cost
+model says of each knob, and what distillation writes.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class RunFolder:
         self.rulebook = self.path / "rulebook.json"
         self.environment = self.path / "environment.json"
         self.equivalence = self.path / "equivalence.json"
+        self.costs = self.path / "costs.json"
         self.log = self.path / "host.log"
         self._pictures = PictureFolder(self.path / "pictures")
 

@@ -17,6 +17,7 @@ from ldmopt.rulebook import Rulebook
 from ldmopt.study import records
 from ldmopt.study.alarm import ATTRIBUTE
 from ldmopt.study.answers import with_answers
+from ldmopt.study.cost_changes import read_changes
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.judging import RATINGS
 from ldmopt.study.spec import StudySpec, parse_spec
@@ -67,6 +68,7 @@ def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Ev
                     study.user_attrs.get(records.RACING)),
         least_alignment=spec.caps.alignment,
         imported=imported,
+        cost_changes=read_changes(folder),
     )
     return with_answers(evidence, folder, frozen)
 

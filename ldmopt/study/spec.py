@@ -166,7 +166,7 @@ class StudySpec(_Table):
     device: str = "auto"
     prompts: Prompts = Prompts()
     seeds: int = Field(default=2, ge=1)
-    search: str = "tpe"
+    search: str = "factored"
     seed: int = Field(default=0, ge=0)
     share: bool = True
     race: bool | None = None

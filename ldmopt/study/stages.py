@@ -8,6 +8,7 @@ from ldmopt.rulebook import Rulebook
 from ldmopt.study import earlier, records
 from ldmopt.study.beginning import begin, examine_older, tell_failures
 from ldmopt.study.confirming import confirm
+from ldmopt.study.cost_changes import write_changes
 from ldmopt.study.filling import fill
 from ldmopt.study.folder import RunFolder
 from ldmopt.study.freezing import check_space, freeze_spec
@@ -88,6 +89,7 @@ def _run(spec: StudySpec, folder: RunFolder, report: Report) -> Rulebook:
         sum_up(work)
         confirm(work)
         work.tell("distill", "writing the rulebook")
+        write_changes(session, [trial.setting for trial in work.ledger.read().trials])
         rulebook = write_outputs(folder, work.study, work.evidence())
         work.tell("done", "")
         return rulebook

@@ -1,11 +1,13 @@
 """Ratios of costs, above all where some knobs act beside some values of another only."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ldmopt.contracts import Setting
-from ldmopt.distillation.costs import cost_ratios
-from ldmopt.distillation.table import Measured, Table
+from ldmopt.contracts import CostChange, Setting
+from ldmopt.distillation.costs import MODELLED, PAIRED, cost_ratios
+from ldmopt.distillation.table import Measured, Table, value_key
 
 NONE = frozenset[str]()
 
@@ -25,6 +27,23 @@ def test_a_knob_that_never_varies_parts_no_pairs():
     ]), "backend", ["torch"], ["onnx"])
     assert found.pairs == 2
     assert found.ratio == pytest.approx(0.5)
+
+
+def test_the_cost_model_is_asked_first():
+    rows = [({"precision": "fp32", "steps": steps}, float(steps)) for steps in (4, 8, 16)]
+    rows += [({"precision": "bf16", "steps": steps}, 1.7 * steps) for steps in (4, 8, 16)]
+    changes = {("precision", value_key("bf16")): CostChange("precision", "fp32", "bf16",
+                                                            (np.log(0.6), 0.02)),
+               ("precision", value_key("fp32")): CostChange("precision", "fp32", "fp32", (0, 0))}
+    seconds, memory = cost_ratios(replace(table(rows), cost_changes=changes), "precision",
+                                  ["fp32"], ["bf16"])
+    assert (seconds.ratio, seconds.basis) == (pytest.approx(0.6), MODELLED)
+    assert seconds.p < 1e-6
+    # It read no memory: pairs tell.
+    assert (memory.ratio, memory.basis) == (1.0, PAIRED)
+    back, _ = cost_ratios(replace(table(rows), cost_changes=changes), "precision",
+                          ["bf16"], ["fp32"])
+    assert back.ratio == pytest.approx(1 / 0.6)
 
 
 def test_a_knob_that_acts_beside_one_value_only_hides_no_ratio():

@@ -8,6 +8,7 @@ import pytest
 
 from ldmopt.contracts import Setting
 from ldmopt.distillation import Constants, candidates, distill
+from ldmopt.distillation.additive import levels
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
 
@@ -92,6 +93,17 @@ def test_plateaus_and_equivalents(study):
     assert [(p["knob"], p["beyond"]) for p in rulebook.data["plateaus"]] == [("steps", 30)]
     groups = [set(e["values"]) for e in rulebook.data["equivalent"] if e["knob"] == "sampler"]
     assert {"dpmpp_2m", "unipc"} in groups
+
+
+def test_a_number_that_many_took_is_no_group_with_others():
+    """No guidance costs half as much and must not be averaged with its neighbours."""
+    some = [1.0] * 30 + [1.5] * 5 + [2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0] * 4
+    found = levels([Setting(guidance=value) for value in some], "guidance")
+    assert found[0].members == (1.0,)
+    assert sorted(v for level in found for v in level.members) == sorted(set(some))
+    assert 3 <= len(found) <= 4
+    even = levels([Setting(steps=value) for value in range(1, 41)], "steps")
+    assert [len(level.members) for level in even] == [10, 10, 10, 10]
 
 
 def test_avoid(study):

@@ -138,6 +138,26 @@ def test_what_was_read_is_predicted_as_read():
         assert model.seconds(item).value == pytest.approx(cost.seconds, rel=0.03)
 
 
+def test_a_change_is_surer_than_the_two_costs_it_parts():
+    """What both have in common cancels: steps alone are counted, precision has to be known."""
+    machine = Machine(8)
+    model = CostModel.learn([(item, machine.cost(item)) for item in few()])
+    values = tuple(found[0] for found in KNOBS.values())
+    short, long = (demand(values, SIZES[1], steps=steps) for steps in (10, 30))
+    change = model.change([short], [long])
+    truth = [machine.cost(item, noise=0.0).seconds for item in (short, long)]
+    assert change.value == pytest.approx(model.seconds(long).value / model.seconds(short).value)
+    assert change.value == pytest.approx(truth[1] / truth[0], rel=0.02)
+    assert change.deviation < 0.5 * model.seconds(long).deviation
+    half = demand(("fp16", *values[1:]), SIZES[1], steps=30)
+    real = machine.cost(half, noise=0.0)
+    assert model.change([long], [half]).value == pytest.approx(real.seconds / truth[1], rel=0.06)
+    assert model.memory_change([long], [half]).value == pytest.approx(
+        real.peak_memory_bytes / machine.cost(long).peak_memory_bytes, rel=0.06)
+    none = model.change([short, long], [short, long])
+    assert (none.value, none.deviation) == (1.0, 0.0)
+
+
 def test_parts_sum_to_the_picture():
     machine = Machine(7)
     item = demand(("fp32", "sdpa", "off"), SIZES[0], steps=7)

@@ -10,6 +10,7 @@ from ldmopt.scorers.taste import learning as taste
 STANDIN = """
 name = "standin"
 model = "standin"
+search = "tpe"
 prompts = {search = 4, confirm = 4}
 seeds = 2
 plugins = ["faults"]

@@ -16,7 +16,7 @@ from ldmopt.study.work import Ledger
 @pytest.fixture
 def factored(standin):
     def write(*changes, **more):
-        return standin(("[default]", 'search = "factored"\n[default]'),
+        return standin(('search = "tpe"', 'search = "factored"'),
                        ("prompts = {search = 4", "prompts = {search = 6"),
                        ("seeds = 2", "seeds = 1"), ("trials = 8", "trials = 14"),
                        *changes, **more)
