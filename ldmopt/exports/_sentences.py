@@ -254,6 +254,22 @@ def equivalent(row: Mapping[str, Any]) -> str:
     return f"**{row['knob']}**: {values} {told}; {time}."
 
 
+def nothing_to_avoid(data: Mapping[str, Any]) -> Iterator[str]:
+    """What an empty avoid list means: nothing was shown, which is not that all is well.
+
+    Where there was nothing to compare either, nothing is said of it.
+    """
+    if data["avoid"] or not data["effects"]:
+        return
+    harmful = ", ".join(f"{row['knob']} {row['from']} → {row['to']}" for row in data["effects"]
+                        if row["verdict"] == "harmful")
+    yield (
+        f"No setting failed, and no condition was shown to lose by more than {data['margin']:g} "
+        "after allowing for all conditions that were looked at (Holm)."
+        + (f" What single knobs do is above: harmful is {safe(harmful)}." if harmful else "")
+    )
+
+
 def scope_rows(data: Mapping[str, Any]) -> dict[str, str]:
     """What the rules were seen on, by name; what there is nothing to say of is left out."""
     scope = data["scope"]

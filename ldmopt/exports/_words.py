@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from ldmopt.knob import all_knobs
@@ -92,8 +93,26 @@ def setting_text(setting: Mapping[str, Any], default: Mapping[str, Any] | None =
 
 
 def differing(setting: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """The knobs in which a setting differs from the default; those that do not act are left out."""
-    return {name: value for name, value in setting.items() if default.get(name) != value}
+    """The knobs in which a setting differs from the default; those that do not act are left out.
+
+    So is a knob that nobody turned and that does not act in the default: a sampler with a choice of
+    sigmas that leaves them as they always are says nothing beside one without.
+    """
+    return {
+        name: value for name, value in setting.items()
+        if default.get(name) != value and (name in default or not untouched(name, value))
+    }
+
+
+def untouched(name: str, value: object) -> bool:
+    """Whether a knob stands where it does without anybody turning it, whatever the model."""
+    return name in _standing() and _standing()[name] == value
+
+
+@cache
+def _standing() -> dict[str, object]:
+    """Where the package's knobs stand by themselves; those that ask the model are not in it."""
+    return {name: knob.default for name, knob in all_knobs().items() if not callable(knob.default)}
 
 
 def telling(default: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -102,12 +121,8 @@ def telling(default: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> 
     A knob stays when another setting changes it, or when it does not stand where it always does.
     """
     changed = {name for other in others for name in differing(other, default)}
-    knobs = all_knobs()
-    return {
-        name: value
-        for name, value in default.items()
-        if name in changed or name not in knobs or knobs[name].default != value
-    }
+    return {name: value for name, value in default.items()
+            if name in changed or not untouched(name, value)}
 
 
 def condition_text(when: Mapping[str, Any]) -> str:

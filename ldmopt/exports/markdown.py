@@ -14,6 +14,7 @@ from ldmopt.exports._sentences import (
     grouped,
     in_short,
     notes,
+    nothing_to_avoid,
     plateau,
     reading,
     safe,
@@ -48,7 +49,7 @@ def to_markdown(rulebook: Rulebook) -> str:
         _listed("How to read this", reading(data)),
         _effects(data),
         _listed("Where it makes no difference", _flat(data)),
-        _listed("Avoid", map(_avoid, data["avoid"])),
+        _listed("Avoid", [*map(_avoid, data["avoid"]), *nothing_to_avoid(data)]),
         _scope(data),
         ["## Reproduce", "", "```", *commands(data), "```"],
     ]

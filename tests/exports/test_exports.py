@@ -7,9 +7,11 @@ from PIL import Image
 from ldmopt.contracts import Cost, Quality, Setting
 from ldmopt.distillation import candidates, distill
 from ldmopt.errors import UserError
+from ldmopt.exports._words import differing
 from ldmopt.exports.markdown import to_markdown
 from ldmopt.exports.plots import front_plot
 from ldmopt.exports.sheet import CELL, Column, picture_sheet
+from ldmopt.rulebook import Rulebook
 from tests.distillation.simulate import SAMPLERS, Study, grid
 
 
@@ -51,6 +53,26 @@ def test_markdown_of_an_empty_study_is_honest():
     assert "no setting was shown to be a better bargain than the default" in text
     assert "nothing was shown to beat the default" in text
     assert "## Avoid" not in text
+
+
+def test_an_empty_avoid_list_says_what_it_means(study):
+    data = {**study[1].data, "avoid": []}
+    row = {**data["effects"][0], "verdict": "harmful", "knob": "size", "from": "64x64",
+           "to": "48x48"}
+    text = to_markdown(Rulebook(data={**data, "effects": [row]}))
+    assert "No setting failed, and no condition was shown to lose by more than 0.05" in text
+    assert "harmful is size 64x64 → 48x48" in text
+
+
+def test_changes_leave_out_what_nobody_turned():
+    default = {"sampler": "pndm", "steps": 50}
+    assert differing({"sampler": "euler", "steps": 50, "sigmas": "default"}, default) == {
+        "sampler": "euler"}
+    assert differing({"sampler": "euler", "steps": 50, "sigmas": "karras"}, default) == {
+        "sampler": "euler", "sigmas": "karras"}
+    turned = {**default, "sigmas": "karras"}
+    assert differing({**default, "sigmas": "default"}, turned) == {"sigmas": "default"}
+    assert differing({**default, "own": 0}, default) == {"own": 0}
 
 
 def test_front_plot(study, tmp_path):

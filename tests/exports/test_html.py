@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldmopt.contracts import Block
+from ldmopt.contracts import Block, Setting
 from ldmopt.errors import UserError
 from ldmopt.exports.html import bundle, to_html
 from ldmopt.exports.html.album import Album, encode
@@ -211,7 +211,7 @@ def test_the_same_prompts_in_search_and_choice_are_admitted(told):
     assert not found.rows and "no prompts that the choice did not see" in found.told
     found = curse(told, entries(told))
     assert len(found.rows) == len(told.evidence.confirmations) - 1
-    assert "winner's curse" in found.told and f"measured {found.tried} settings" in found.told
+    assert "winner's curse" in found.told and f"{len(found.rows)} settings were" in found.told
     searched = {trial.setting: trial.quality for trial in told.evidence.trials}
     assert all(row.before == searched[row.entry.setting] for row in found.rows)
     assert "Luck of the chosen" in to_html(told).html
@@ -277,6 +277,29 @@ def test_strips_hold_all_else_equal(told):
     assert strip(dataclasses.replace(made, trials=made.trials[:1]), "steps", mixed[0]) is None
 
 
+def test_strips_take_what_nobody_turned_for_equal_and_show_where_it_matters(told):
+    trials = [trial for trial in told.evidence.trials if trial.measured][:2]
+    one, other = ({"steps": 8, "guidance": 5.0, "backend": name} for name in ("torch", "onnx"))
+    made = dataclasses.replace(told.evidence, picture_knobs=frozenset(
+        {"steps", "guidance", "backend", "deepcache"}), trials=tuple(
+        dataclasses.replace(trial, setting=Setting(setting)) for trial, setting in zip(
+            trials, ({**one, "deepcache": 1}, other), strict=True)))
+    found = strip(made, "backend", Setting({}))
+    assert found.alike and dict(found.common) == {"guidance": 5.0, "steps": 8}
+    turned = dataclasses.replace(made, trials=(
+        dataclasses.replace(trials[0], setting=Setting({**one, "deepcache": 3})), made.trials[1]))
+    assert not strip(turned, "backend", Setting({})).alike
+
+    found = strip(told.evidence, "steps", told.default)
+    reach = {trial.setting["guidance"]: [] for trial in told.evidence.trials}
+    for trial in told.evidence.trials:
+        if trial.measured and trial.setting["sampler"] == found.common["sampler"]:
+            reach[trial.setting["guidance"]].append(trial.quality.win_rate)
+    widest = max(reach, key=lambda value: max(reach[value], default=0) - min(reach[value],
+                                                                             default=0))
+    assert found.common["guidance"] == widest
+
+
 def test_prompts_come_once_before_any_comes_twice():
     blocks = [Block(prompt, seed) for prompt in "ab" for seed in (0, 1)]
     assert [(b.prompt, b.seed) for b in by_prompt(blocks)] == [
@@ -287,7 +310,8 @@ def test_little_markdown():
     assert inline("**a** <b> `x*y*` *c* \\| d*e*f") == (
         "<b>a</b> &lt;b&gt; <code>x*y*</code> <em>c</em> | d*e*f")
     assert sentence("**no way**") == "<b>No way</b>" and sentence("") == ""
-    assert wish("under-0.05s").endswith("0.05 s") and wish("under-8gb").endswith("8 GB")
+    assert wish("under-0.05s").endswith("0.05\N{NO-BREAK SPACE}s")
+    assert wish("under-8gb").endswith("8\N{NO-BREAK SPACE}GB")
 
 
 def test_modules_become_one_script():

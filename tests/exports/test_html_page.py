@@ -166,6 +166,11 @@ def test_it_fits_every_width_and_can_be_touched(file, visit, width):
         box = button.bounding_box()
         assert min(box["width"], box["height"]) >= 32 and box["x"] >= 0
         assert button.get_attribute("aria-label") or button.inner_text().strip()
+    assert page.evaluate("""() => [...document.querySelectorAll(".number")].every(cell => {
+        const text = document.createRange();  // a figure with its interval stays in one line
+        text.selectNodeContents(cell);
+        return text.getBoundingClientRect().height < 30;
+    })""")
     default = page.locator(".card.first")
     page.evaluate("document.querySelector('.rail').scrollLeft = 9999")
     box = default.bounding_box()

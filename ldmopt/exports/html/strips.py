@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from ldmopt.contracts import Block, Evidence, Setting, Trial, Value
 from ldmopt.distillation.table import ordered, value_key
-from ldmopt.exports._words import differing
+from ldmopt.exports._words import differing, untouched
 from ldmopt.exports.html.story import by_prompt
 
 MOST_VALUES = 7
 MOST_BLOCKS = 3
 """Prompts that a strip can be seen with."""
-
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,9 @@ class Strip:
 def strip(evidence: Evidence, knob: str, reference: Setting) -> Strip | None:
     """Choose a knob's strip from the search's pictures.
 
-    Of the settings that differ in this knob alone, the group with the most values; where no two
-    do, for each value the setting nearest to the reference.
+    Of the settings that differ in this knob alone, the group with the most values, as far as there
+    is room for them, and then the one whose win rates reach furthest; where no two differ in it
+    alone, for each value the setting nearest to the reference.
 
     Args:
         evidence: the run's.
@@ -76,15 +76,16 @@ def strip(evidence: Evidence, knob: str, reference: Setting) -> Strip | None:
     telling = evidence.picture_knobs
     groups: dict[Setting, dict[tuple[str, object], Trial]] = {}
     for trial in rows:
-        rest = _without(trial.setting.only(telling), knob)
+        rest = _rest(trial.setting, knob, telling)
         groups.setdefault(rest, {}).setdefault(value_key(trial.setting[knob]), trial)
     pure = max(groups.items(), key=lambda item: (
-        len(item[1]), -_distance(item[0], reference)), default=None)
+        min(len(item[1]), MOST_VALUES), _reach(item[1].values()), -_distance(item[0], reference),
+    ), default=None)
     if pure is not None and len(pure[1]) > 1:
         return _strip(evidence, knob, list(pure[1].values()), pure[0])
     nearest: dict[tuple[str, object], Trial] = {}
     for trial in sorted(rows, key=lambda trial: _distance(
-            _without(trial.setting.only(telling), knob), reference)):
+            _rest(trial.setting, knob, telling), reference)):
         nearest.setdefault(value_key(trial.setting[knob]), trial)
     return _strip(evidence, knob, list(nearest.values()), None)
 
@@ -102,12 +103,12 @@ def _strip(
         trials = sorted(trials, key=lambda trial: value_key(trial.setting[knob]) != first)
         trials = trials[:MOST_VALUES]
     base = common if common is not None else _usual(
-        [_without(trial.setting.only(telling), knob) for trial in trials])
+        [_rest(trial.setting, knob, telling) for trial in trials])
     frames = [
         Frame(
             trial.setting[knob], trial.setting, trial.quality.win_rate,
             value_key(trial.setting[knob]) == value_key(evidence.default.get(knob)),
-            differing(_without(trial.setting.only(telling), knob), base),
+            differing(_rest(trial.setting, knob, telling), base),
             trial.shown,
         ) for trial in trials if trial.quality
     ]  # fmt: skip
@@ -115,6 +116,12 @@ def _strip(
     firsts = list(by_prompt(blocks))[: len({block.prompt for block in blocks})]
     chosen = firsts[:: -(-len(firsts) // MOST_BLOCKS) or 1]
     return Strip(tuple(frames), tuple(chosen), base) if chosen else None
+
+
+def _reach(trials: Iterable[Trial]) -> float:
+    """The highest win rate less the lowest."""
+    rates = [trial.quality.win_rate for trial in trials if trial.quality]
+    return round(max(rates) - min(rates), 2) if rates else 0.0
 
 
 def _spread(trials: Sequence[Trial]) -> list[Trial]:
@@ -147,5 +154,7 @@ def _distance(setting: Setting, reference: Mapping[str, Value]) -> float:
     return total
 
 
-def _without(setting: Setting, knob: str) -> Setting:
-    return Setting({name: value for name, value in setting.items() if name != knob})
+def _rest(setting: Setting, knob: str, telling: frozenset[str]) -> Setting:
+    """The other knobs that change the picture, without those that nobody turned."""
+    return Setting({name: value for name, value in setting.only(telling).items()
+                    if name != knob and not untouched(name, value)})

@@ -50,7 +50,7 @@ def wish(name: str) -> str:
 def _amount(text: str) -> str:
     """``0.05s`` and ``8gb`` as people write them."""
     number = text.rstrip("sgb")
-    return f"{number} GB" if text.endswith("gb") else f"{number} s"
+    return f"{number}\N{NO-BREAK SPACE}{'GB' if text.endswith('gb') else 's'}"
 
 
 def figures(entry: Entry, default: Mapping[str, Any]) -> dict[str, str]:
