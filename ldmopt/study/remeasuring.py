@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import tempfile
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from ldmopt import machine
 from ldmopt.contracts import Block, Cost, Quality, Setting
 from ldmopt.distillation.intervals import median_interval
 from ldmopt.errors import GenerationError, UserError
+from ldmopt.model import describe
 from ldmopt.reconcile.estimates import Estimate
 from ldmopt.rulebook import FILE_NAME, Recommendation, Rulebook
-from ldmopt.study.folder import RunFolder
+from ldmopt.study.folder import RunFolder, held
 from ldmopt.study.scoring import has_own, load_scorer
 from ldmopt.study.session import Session, State, open_session
 from ldmopt.study.spec import StudySpec, parse_spec, prompts_of
@@ -32,6 +36,9 @@ def remeasure(
     report: Callable[[State], None] = lambda state: None,
 ) -> dict[str, Any]:
     """Measure a recommendation and its default on this machine.
+
+    What was measured is kept until it is whole, in the user's cache: interrupted, the same call
+    goes on from there. Asked again afterwards it measures anew.
 
     Args:
         rulebook: a rulebook.json, best in its run folder: the study beside it says which
@@ -68,12 +75,25 @@ def remeasure(
                                           "confirm": 1},
     })
     scorer = load_scorer(spec, folder, book.data["generation"] > 1 and has_own(folder))
-    with tempfile.TemporaryDirectory(prefix="ldmopt-") as place:
-        session = open_session(spec, RunFolder(place), scorer, report)
+    blocks = [Block(text, SEEDS_FROM + seed) for text in texts for seed in range(spec.seeds)]
+    place = _place(spec, item.setting, blocks)
+    place.create()
+    with held(place.path / "run.lock", f"the same measurement of {id!r}", "wait for it"):
+        session = open_session(spec, place, scorer, report)
         with closing(session.host):
-            blocks = [Block(text, SEEDS_FROM + seed) for text in texts
-                      for seed in range(spec.seeds)]
-            return _compare(session, book, item, blocks, told)
+            if session.bench.lines:
+                session.note("going on with what an interrupted measurement left")
+            found = _compare(session, book, item, blocks, told)
+        shutil.rmtree(place.path)
+    return found
+
+
+def _place(spec: StudySpec, setting: Mapping[str, Any], blocks: Sequence[Block]) -> RunFolder:
+    """Return where a measurement is kept until it is whole: one folder for all that decides it."""
+    told = [spec.model_dump(mode="json"), dict(setting), [[one.prompt, one.seed] for one in blocks],
+            describe(spec.model).digest(), machine.describe("cpu")]
+    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return RunFolder(machine.cache_folder("remeasured") / key[:24])
 
 
 def _study(folder: RunFolder, book: Rulebook, device: str) -> StudySpec:

@@ -33,6 +33,35 @@ encoder = "standin"
     return place / "run"
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "ldmopt" / "remeasured"
+
+
+def test_an_interrupted_one_goes_on_and_a_whole_one_is_made_anew(run, cache):
+    id = json.loads((run / "rulebook.json").read_text())["recommendations"][0]["id"]
+    made = []
+
+    def stop_at_seven(state):
+        made.append(state.pictures)
+        if state.pictures == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ldmopt.remeasure(run, id, count=5, report=stop_at_seven)
+    (kept,) = cache.iterdir()
+    assert len(list(kept.glob("pictures/*/*.png"))) == 7
+    states = []
+    whole = ldmopt.remeasure(run, id, count=5, report=states.append)
+    assert states[-1].pictures == 3 and "going on" in states[-1].notes[0]
+    assert whole["prompts"] == 5 and not list(cache.iterdir())
+    states.clear()
+    again = ldmopt.remeasure(run, id, count=5, report=states.append)
+    assert states[-1].pictures == 10 and not states[-1].notes
+    assert again["quality"] == whole["quality"]
+
+
 def test_in_its_run_folder_on_prompts_never_seen(run):
     book = json.loads((run / "rulebook.json").read_text())
     item = book["recommendations"][0]
