@@ -23,9 +23,16 @@ def setting_and_model(
     """Return a recommendation's knob values and its model, where no other one is named.
 
     Mere knob values are for the miniature.
+
+    Raises:
+        UserError: nothing says which model the recommendation is of.
     """
     if isinstance(wanted, Recommendation):
-        return wanted.setting, model or wanted.model or "miniature"
+        named = model or wanted.model
+        if named is None:
+            raise UserError(f"recommendation {wanted.id!r} is of a rulebook that does not say "
+                            "which model made its pictures; name one with --model")
+        return wanted.setting, named
     return wanted, model or "miniature"
 
 

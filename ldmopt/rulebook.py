@@ -35,6 +35,9 @@ SCHEMA_VERSION = 1
 FILE_NAME = "rulebook.json"
 GB = 1e9
 
+UNKNOWN_MODEL = "unknown model"
+"""The model in the scope of an imported table that does not say what made its pictures."""
+
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From a schema version to the next: what makes a file of the one into a file of the other."""
 
@@ -60,9 +63,9 @@ class Recommendation:
 
     @property
     def model(self) -> str | None:
-        """The model that it was measured with, as the study named it, or None."""
+        """The model that it was measured with, as the study named it, or None where unknown."""
         found = self.scope.get("model")
-        return None if found is None else str(found)
+        return None if found in (None, UNKNOWN_MODEL) else str(found)
 
     @property
     def setting(self) -> Setting:

@@ -45,6 +45,8 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                # Said while it is imported, before anything in the child could ask it not to.
+                env={"DIFFUSERS_VERBOSITY": "error", **os.environ},
                 start_new_session=True,
             )
         theirs.close()

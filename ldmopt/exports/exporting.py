@@ -23,6 +23,9 @@ PACKAGE = "ldmopt.exports.formats"
 PROMPT = "a lighthouse on a cliff at dusk, oil painting"
 """What is painted where nobody says otherwise."""
 
+YOURS = "your-model"
+"""What an export calls the model where nobody says which it is."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -146,7 +149,7 @@ def export(
         raise UserError("prompt is empty; say what to paint")
     if seed < 0:
         raise UserError(f"seed must be 0 or more, got {seed}")
-    item = rulebook.find(id).data
-    job = Job(rulebook.data, item, prompt, seed, model or rulebook.data["scope"]["model"])
+    found = rulebook.find(id)
+    job = Job(rulebook.data, found.data, prompt, seed, model or found.model or YOURS)
     text: str = writer.export(job)
     return text

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
@@ -148,6 +149,8 @@ def open_pipeline(folder: Path, device: str, io_binding: bool | None = None) -> 
     from optimum.onnxruntime import ORTPipelineForText2Image
 
     diffusers.utils.logging.set_verbosity_error()
+    # diffusers reads optimum's networks in a way that it warns of itself.
+    warnings.filterwarnings("ignore", "Accessing config attribute", FutureWarning)
     provider, options = execution_provider(device)
     binding = device.startswith("cuda") if io_binding is None else io_binding
     pipeline = ORTPipelineForText2Image.from_pretrained(

@@ -19,7 +19,7 @@ from ldmopt.intake.shots import Shot, check_units, shots_of
 from ldmopt.intake.study import Facts, measured, objectives, picture_knobs, trials
 from ldmopt.intake.table import Observation, Raw, any_sigmas, kinds, read_table, settled
 from ldmopt.labels.pictures import Found, Pictures
-from ldmopt.rulebook import Rulebook
+from ldmopt.rulebook import UNKNOWN_MODEL, Rulebook
 from ldmopt.study import records
 from ldmopt.study.exam import sit_exam
 from ldmopt.study.folder import RunFolder, write
@@ -188,7 +188,7 @@ class _Import:
             every = [shot for rows in shots.values() for shot in rows]
             block = Blocks(every)
             keeping.journal(folder, every, block)
-            model = self.model or "unknown model"
+            model = self.model or UNKNOWN_MODEL
             spec = self.spec or StudySpec(name="imported", model=model)
             judges, exam = self._judges(spec, facts, shots[default], block)
             rows = measured(shots, default, facts, judges.quality if judges else None,

@@ -14,6 +14,7 @@ from ldmopt.errors import UserError
 from ldmopt.labeling.choose import Chooser
 from ldmopt.labeling.pool import Pool, read_pool
 from ldmopt.study.folder import RunFolder
+from ldmopt.study.output import read_run
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SHOWN_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
@@ -71,10 +72,13 @@ class RunShelf:
         self._seen = self._stamp()
         pool = read_pool(folder)
         if not len(pool):
+            _, spec, _ = read_run(folder.require_pictures().path)
             raise UserError(
-                f"run {str(folder.path)!r} has no two pictures of one prompt and seed to compare "
-                "(pictures kept for confirmation are not shown); let the study go on with: "
-                f"ldmopt run {folder.spec} --out {folder.path}"
+                f"run {str(folder.path)!r} has no two pictures of one prompt and seed to compare"
+                + ("; import a table in which several settings have a picture of the same"
+                   if spec.imported else
+                   " (pictures kept for confirmation are not shown); let the study go on with: "
+                   f"ldmopt run {folder.spec} --out {folder.path}")
             )
         self._blocks = pool.pictures()
         self._chooser = choose(pool)

@@ -172,10 +172,11 @@ def _recommended(row: Mapping[str, Any]) -> str:
     if row["status"] in ("gone", "new"):
         return f"{row['status']} ({setting_text(row['setting'])})"
     turned = _changes(row["changed"]) or "same setting"
-    seconds = " -> ".join(map(seconds_text, row["seconds"]))
-    memory = " -> ".join(map(bytes_text, row["peak_memory_bytes"]))
+    costs = [" -> ".join(map(text, row[name]))
+             for name, text in (("seconds", seconds_text), ("peak_memory_bytes", bytes_text))
+             if any(value is not None for value in row[name])]
     mark = " CONTRADICTION" if row["contradicts"] and not row["changed"] else ""
-    return f"{turned}; win rate {_wins(row)}; {seconds}; {memory}{mark}"
+    return "; ".join([turned, f"win rate {_wins(row)}", *costs]) + mark
 
 
 def _effect(row: Mapping[str, Any]) -> str:

@@ -125,6 +125,7 @@ def _source(folder: Gallery) -> _Source:
     if not isinstance(folder, RunFolder):
         return _Source(folder, ScorerSpec(), frozenset(), ())
     _, spec, study = read_run(folder.path)
+    folder.require_pictures()
     frozen = study.user_attrs[records.FROZEN]
     held_out = frozenset(prompt for prompt, _ in frozen["held_out"])
     prompts = len({prompt for prompt, _ in frozen["blocks"]})

@@ -57,6 +57,18 @@ class RunFolder:
                             "make one with: ldmopt run STUDY.toml")
         return self
 
+    def require_pictures(self) -> RunFolder:
+        """Return the folder itself.
+
+        Raises:
+            UserError: it holds no pictures, as a table without any makes one.
+        """
+        if not self.blocks():
+            raise UserError(f"run {str(self.path)!r} has no pictures, so there is nothing to look "
+                            "at, to label or to learn from; import a table that names them in a "
+                            "column 'picture'")
+        return self
+
     def create(self) -> None:
         """Make the folder.
 

@@ -66,6 +66,9 @@ def remeasure(
     folder = RunFolder(path if path.is_dir() else path.parent)
     book = Rulebook.read(path / FILE_NAME if path.is_dir() else path)
     item = book.find(id)
+    if item.model is None:
+        raise UserError(f"{str(path)!r} does not say which model made its pictures, so they cannot "
+                        "be made again; import the table with --model")
     if count < 1:
         raise UserError(f"count must be 1 or more, got {count}")
     study = _study(folder, book, device)

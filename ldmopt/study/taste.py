@@ -33,6 +33,7 @@ def rescore(run: str | Path) -> Rulebook:
             generation is made.
     """
     folder, spec, _ = read_run(run)
+    folder.require_pictures()
     if not has_own(folder) and spec.scorer.regressor is None and spec.scorer.laion is None:
         raise UserError(f"run {str(folder.path)!r} has no fitted regressor; make one with: "
                         f"ldmopt fit {folder.path}")
