@@ -199,6 +199,35 @@ def test_the_whole_line(study, tmp_path):
     assert call("doctor", "--json")[0] == 0
 
 
+def test_rulebook_takes_constants_and_refuses_those_that_mean_nothing(study, tmp_path):
+    from typer.testing import CliRunner
+
+    import ldmopt
+    from ldmopt.cli import app
+
+    out = tmp_path / "run"
+    usual = ldmopt.run(study(), out).data
+
+    def distilled(*words):
+        return CliRunner().invoke(app, ["rulebook", str(out), *words])
+
+    done = distilled("--margin", "0.2", "--worth", "0.3", "--confidence", "0.8", "--json")
+    assert done.exit_code == 0
+    book = json.loads(done.stdout)
+    assert (book["margin"], book["confidence"]) == (0.2, 0.8)
+    assert book["constants"] == {**usual["constants"], "margin": 0.2, "worth": 0.3,
+                                 "confidence": 0.8}
+    wide, narrow = (row["front"][0]["quality"] for row in (usual, book))
+    assert narrow["low"] >= wide["low"] and narrow["high"] <= wide["high"]
+    for name, value in (("margin", "0.5"), ("worth", "-1"), ("confidence", "95")):
+        error = distilled(f"--{name}", value).exception
+        assert isinstance(error, UserError) and str(error).startswith(f"{name} must be")
+        assert "\n" not in str(error)
+    assert book == json.loads((out / "rulebook.json").read_text())  # nothing was overwritten
+    assert distilled().exit_code == 0
+    assert json.loads((out / "rulebook.json").read_text())["constants"] == usual["constants"]
+
+
 def test_help_is_quick_and_names_every_command():
     began = time.perf_counter()
     code, text, _ = call("--help")

@@ -2,7 +2,8 @@
 
 What is decided here, and why:
 
-- Another model, scorer, margin or confidence: refused. Two judges' win rates are not one figure.
+- Another model, scorer, or constant that verdicts rest on: refused. Two judges' win rates are not
+  one figure.
 - Another default: each one must have measured the other's; the second's win rates then go over to
   the first's default on the log-odds scale. Where the two measurements of that step contradict
   each other, the merge is refused: everything would rest on it.
@@ -31,8 +32,6 @@ from ldmopt.reconcile.estimates import Estimate, against, pooled
 from ldmopt.reconcile.matching import Row, changed, effect_key, measured, same_way
 from ldmopt.rulebook import Rulebook
 
-WORTH = Constants().worth
-
 
 @dataclass(frozen=True)
 class _Found:
@@ -55,6 +54,7 @@ class _Merge:
     def __init__(self, one: Row, other: Row) -> None:
         self.books = (one, other)
         self.confidence: float = one["confidence"]
+        self.worth = _constants(one)["worth"]
         self.default = Setting(one["default"]["setting"])
         self.second = Setting(other["default"]["setting"])
         self.rows = (measured(one), measured(other))
@@ -215,7 +215,7 @@ class _Merge:
         if contradicts:
             evidence["depends_on"] = {"sides": sides}
         return {**rows[0], **one.to_dict(), "evidence": evidence,
-                "verdict": "depends" if contradicts else _verdict(one, verdicts)}
+                "verdict": "depends" if contradicts else _verdict(one, verdicts, self.worth)}
 
     def contradictions(self) -> list[str]:
         """Each one in a line."""
@@ -248,15 +248,15 @@ class _Merge:
         return found
 
 
-def _verdict(one: Estimate, verdicts: Sequence[str]) -> str:
+def _verdict(one: Estimate, verdicts: Sequence[str], worth: float) -> str:
     """The verdict of a pooled effect; where both agree, theirs."""
     if len(set(verdicts)) == 1:
         return verdicts[0]
     if "depends" in verdicts:
         return "depends"
-    if one.low > 0.5 and one.win_rate >= 0.5 + WORTH:
+    if one.low > 0.5 and one.win_rate >= 0.5 + worth:
         return "worth it"
-    if one.high < 0.5 and one.win_rate <= 0.5 - WORTH:
+    if one.high < 0.5 and one.win_rate <= 0.5 - worth:
         return "harmful"
     return "not worth it" if "not worth it" in verdicts else "no difference shown"
 
@@ -305,6 +305,12 @@ def merge(a: Rulebook | str | os.PathLike[str], b: Rulebook | str | os.PathLike[
     }, "the merged rulebook")
 
 
+def _constants(book: Row) -> dict[str, float]:
+    """What a rulebook's verdicts rest on; the usual value where it does not say."""
+    return {**Constants().to_dict(), **book.get("constants", {}),
+            "confidence": book["confidence"], "margin": book["margin"]}
+
+
 def _refuse(one: Row, other: Row) -> None:
     """Refuse what cannot be one rulebook."""
     scopes: list[Mapping[str, Any]] = [one["scope"], other["scope"]]
@@ -313,10 +319,12 @@ def _refuse(one: Row, other: Row) -> None:
         if scopes[0][key] != scopes[1][key]:
             raise UserError(f"merge: scope.{key} differs ({scopes[0][key]!r} against "
                             f"{scopes[1][key]!r}): {why}")
-    for key in ("confidence", "margin"):
-        if one[key] != other[key]:
-            raise UserError(f"merge: {key} differs ({one[key]:g} against {other[key]:g}); distill "
-                            "both runs with the same")
+    first, second = map(_constants, (one, other))
+    for key, value in first.items():
+        if value != second[key]:
+            raise UserError(f"merge: {key} differs ({value:g} against {second[key]:g}); distill "
+                            "both runs with the same (ldmopt rulebook RUN, or the study's "
+                            "[rulebook])")
     if one["default"]["cost"] == other["default"]["cost"] and one["study"] == other["study"]:
         raise UserError(f"merge: both rulebooks are of one run of {one['study']!r}, whose evidence "
                         "would count twice; give two runs")

@@ -149,6 +149,9 @@ def test_other_defaults_go_over_where_each_measured_the_other(one):
     (lambda d: d["scope"].update(scorer="x"), "scope.scorer differs"),
     (lambda d: d.update(margin=0.1), "margin differs"),
     (lambda d: d.update(confidence=0.9), "confidence differs"),
+    (lambda d: d.update(constants={"worth": 0.1}),
+     r"worth differs \(0.02 against 0.1\); distill both runs with the same"),
+    (lambda d: d.update(constants={"close": 0.2}), "close differs"),
     (lambda d: d.update(study="quickstart"), "of one run of 'quickstart'"),
 ])
 def test_refusals(one, change, words):
