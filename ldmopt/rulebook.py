@@ -35,6 +35,8 @@ SCHEMA_VERSION = 1
 FILE_NAME = "rulebook.json"
 GB = 1e9
 
+WAY_OUT = "write it again from its run with `ldmopt rulebook RUN`, or take a whole copy"
+
 UNKNOWN_MODEL = "unknown model"
 """The model in the scope of an imported table that does not say what made its pictures."""
 
@@ -119,13 +121,14 @@ class Rulebook:
         data = _current(data, name)
         fault = first_fault(data, schema())
         if fault:
-            raise UserError(f"{name} is not a valid rulebook: {fault}")
+            raise UserError(f"{name} is not a valid rulebook: {fault}; {WAY_OUT}")
         if not isinstance(data, Mapping):
-            raise UserError(f"{name} is not a valid rulebook: it is not an object")
+            raise UserError(f"{name} is not a valid rulebook: it is not an object; {WAY_OUT}")
         ids = [item["id"] for item in data["recommendations"]]
         twice = sorted({item for item in ids if ids.count(item) > 1})
         if twice:
-            raise UserError(f"{name} is not a valid rulebook: the id {twice[0]!r} is there twice")
+            raise UserError(f"{name} is not a valid rulebook: the id {twice[0]!r} is there twice; "
+                            f"{WAY_OUT}")
         return cls(data)
 
     @classmethod
@@ -177,6 +180,9 @@ class Rulebook:
             if item.id == id:
                 return item
         known = [item.id for item in self.recommendations]
+        if not known:
+            raise UserError("the rulebook recommends nothing: it has no measured setting; let its "
+                            "run go on with ldmopt run")
         raise UserError(f"the rulebook has no recommendation {id!r}{did_you_mean(id, known)}")
 
     def recommend(
@@ -259,18 +265,23 @@ def _load(file: Path) -> object:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise UserError(f"there is no rulebook at {file}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {file}: {error}") from error
+        raise UserError(f"there is no rulebook at {file}; give a {FILE_NAME}, or the folder of a "
+                        "run that has one") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not a rulebook: byte {error.start} is no UTF-8 text; "
+                        f"{WAY_OUT}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}; give a {FILE_NAME} that "
+                        "you may read") from error
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         cut = "it ends too early" if error.pos >= len(text.rstrip()) - 1 else error.msg
         raise UserError(
-            f"{file} is not JSON: {cut} (line {error.lineno}, column {error.colno})"
+            f"{file} is not JSON: {cut} (line {error.lineno}, column {error.colno}); {WAY_OUT}"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not JSON: {error}") from error
+        raise UserError(f"{file} is not JSON: {error}; {WAY_OUT}") from error
 
 
 def _refuse_constant(name: str) -> float:
@@ -281,7 +292,8 @@ def _current(data: object, name: str) -> object:
     """Bring a file of an older schema to this one; refuse it where that cannot be done."""
     version = data.get("schema_version") if isinstance(data, Mapping) else None
     if not isinstance(data, Mapping) or not isinstance(version, int) or isinstance(version, bool):
-        raise UserError(f"{name} is not a rulebook: it has no whole number as schema_version")
+        raise UserError(f"{name} is not a rulebook: it has no whole number as schema_version; "
+                        f"{WAY_OUT}")
     if version > SCHEMA_VERSION:
         raise UserError(
             f"{name} comes from a newer ldmopt (schema {version}, this one reads "
@@ -298,8 +310,8 @@ def _current(data: object, name: str) -> object:
         try:
             found = {**UPGRADES[version](found), "schema_version": version + 1}
         except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{name} is not a valid rulebook of schema {version}: {error!r}"
-                            ) from error
+            raise UserError(f"{name} is not a valid rulebook of schema {version}: {error!r}; "
+                            f"{WAY_OUT}") from error
         version += 1
     return found
 

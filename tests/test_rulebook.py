@@ -87,7 +87,7 @@ def test_truncated_and_malformed(path):
     path.write_text(text.replace('"margin": 0.05', '"margin": NaN'))
     assert "NaN" in refusal(path)
     path.write_bytes(b"\xff\xfe\x00rulebook")
-    assert "cannot read" in refusal(path)
+    assert "is no UTF-8 text; write it again" in refusal(path)
     path.write_text("[1, 2]")
     assert "schema_version" in refusal(path)
     path.write_text("[" * 100_000)

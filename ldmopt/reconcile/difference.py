@@ -6,7 +6,14 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ldmopt.exports._words import bytes_text, condition_text, seconds_text, setting_text, win_text
+from ldmopt.exports._words import (
+    bytes_text,
+    condition_text,
+    seconds_text,
+    setting_text,
+    telling,
+    win_text,
+)
 from ldmopt.reconcile.estimates import Estimate
 from ldmopt.reconcile.matching import (
     Row,
@@ -150,7 +157,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{row['id']}: {_recommended(row)}"
     for row in found["settings"]:
         if row["contradicts"]:
-            yield f"CONTRADICTION: {setting_text(row['setting'])}: {_wins(row)}"
+            yield f"CONTRADICTION: {setting_text(telling(row['setting'], ()))}: {_wins(row)}"
     for row in found["effects"]:
         if row["contradicts"] or row["status"] != "same":
             yield _effect(row)
@@ -170,7 +177,7 @@ def _wins(row: Mapping[str, Any]) -> str:
 
 def _recommended(row: Mapping[str, Any]) -> str:
     if row["status"] in ("gone", "new"):
-        return f"{row['status']} ({setting_text(row['setting'])})"
+        return f"{row['status']} ({setting_text(telling(row['setting'], ()))})"
     turned = _changes(row["changed"]) or "same setting"
     costs = [" -> ".join(map(text, row[name]))
              for name, text in (("seconds", seconds_text), ("peak_memory_bytes", bytes_text))

@@ -11,8 +11,10 @@ What is decided here, and why:
   those of the first one's device alone, and a setting that it did not measure is not recommended.
 - A contradiction (each win rate outside the other's interval) keeps the lower win rate and an
   interval around both; effects that contradict become "depends", with a side a study.
-- The prompts of the two are taken to be different ones, for a rulebook does not hold them: two
-  distillations of one run are refused, as far as they can be recognised.
+- A rulebook does not hold its prompts. Where the picture of the default is the very same in both,
+  so are the prompts: nothing is pooled then, of two intervals the wider one stays. Otherwise they
+  are taken to be different ones. Two distillations of one run are refused, as far as they can be
+  recognised.
 """
 
 from __future__ import annotations
@@ -60,6 +62,8 @@ class _Merge:
         self.rows = (measured(one), measured(other))
         self.same_device = one["scope"]["device"] == other["scope"]["device"]
         self.names = [f"{book['study']} of {book['created']}" for book in self.books]
+        pictures = [book["default"]["picture"] for book in self.books]
+        self.same_prompts = pictures[0] is not None and pictures[0] == pictures[1]
         self.between = None if self.default == self.second else self._between()
         settings = dict.fromkeys([*self.rows[0], *self.rows[1]])
         self.found = {setting: self._found(setting) for setting in settings}
@@ -115,7 +119,13 @@ class _Merge:
             return Estimate(min(one.win_rate for one in estimates),
                             min(one.low for one in estimates),
                             max(one.high for one in estimates)), True
+        if self.same_prompts:
+            return max(estimates, key=lambda one: one.high - one.low), False
         return pooled(estimates, self.confidence), False
+
+    def total(self, figures: Sequence[int]) -> int:
+        """What both saw together: of the same prompts not more than of either."""
+        return max(figures) if self.same_prompts else sum(figures)
 
     def _cost(self, setting: Setting) -> dict[str, Any] | None:
         """Costs on the first device; of two measurements the dearer, with limits around both."""
@@ -167,7 +177,7 @@ class _Merge:
             "runner_up": {"setting": dict(others[0]), **self._entry(others[0])} if others else {},
             "evidence": {
                 "trials": [],
-                **{key: sum(row["evidence"][key] for row in own)
+                **{key: self.total([row["evidence"][key] for row in own])
                    for key in ("prompts", "pictures", "human_labels")},
                 "held_out": all(row["evidence"]["held_out"] for row in own),
                 "studies": len(own), "contradiction": self.found[chosen].contradicts,
@@ -282,7 +292,8 @@ def merge(a: Rulebook | str | os.PathLike[str], b: Rulebook | str | os.PathLike[
     scopes = [book["scope"] for book in books]
     scope = {
         **scopes[0],
-        **{key: scopes[0][key] + scopes[1][key] for key in ("prompts", "pictures")},
+        "prompts": work.total([scope["prompts"] for scope in scopes]),
+        "pictures": sum(scope["pictures"] for scope in scopes),
         "seeds": min(scope["seeds"] for scope in scopes),
         "human_labels": max(scope["human_labels"] for scope in scopes),
         "merged": {
@@ -290,7 +301,8 @@ def merge(a: Rulebook | str | os.PathLike[str], b: Rulebook | str | os.PathLike[
                       "device": book["scope"]["device"], "versions": book["scope"]["versions"],
                       "prompts": book["scope"]["prompts"]} for book in books],
             "contradictions": work.contradictions(),
-            "weights": "inverse variance of the log odds of each win rate",
+            "weights": "none, for both saw the same prompts: of two intervals the wider"
+            if work.same_prompts else "inverse variance of the log odds of each win rate",
             "costs": "of both" if work.same_device else "of the first device alone",
             "defaults": "the same" if work.between is None else "the second's win rates went over "
                         f"by log odds; its default wins {work.between.win_rate:.3f}",

@@ -22,6 +22,7 @@ def other(book, change=lambda data: None):
     """Return a second study's rulebook, changed."""
     data = copy.deepcopy(dict(book.data))
     data["study"], data["created"] = "second", "2026-11-25T00:00:00+00:00"
+    data["default"]["picture"] = "f" * 64  # of other prompts
     change(data)
     return ldmopt.Rulebook.from_data(data)
 
@@ -44,6 +45,21 @@ def test_pooling_halves_the_variance():
     there = against(estimate, Estimate(0.4, 0.35, 0.45), 0.95)
     back = against(there, Estimate(0.6, 0.55, 0.65), 0.95)
     assert back.win_rate == pytest.approx(0.7) and back.high - back.low > 0.18
+
+
+def test_the_same_prompts_are_no_further_evidence(one):
+    same = other(one, lambda data: data["default"].update(picture=one.data["default"]["picture"]))
+    wider = other(same, lambda data: [quality.update(low=quality["low"] - 0.1) for row in
+                  data["recommendations"] for quality in (row["quality"],)])
+    wider = ldmopt.Rulebook.from_data({**wider.data, "default": same.data["default"],
+                                       "front": [], "effects": []})
+    found = ldmopt.merge(one, wider).data
+    best, was = found["recommendations"][0], one.data["recommendations"][0]
+    assert best["quality"]["high"] == was["quality"]["high"]
+    assert best["quality"]["low"] == pytest.approx(was["quality"]["low"] - 0.1)
+    assert best["evidence"]["prompts"] == was["evidence"]["prompts"]
+    assert found["scope"]["prompts"] == one.data["scope"]["prompts"]
+    assert "the same prompts" in found["scope"]["merged"]["weights"]
 
 
 def test_agreement_is_pooled(one):
