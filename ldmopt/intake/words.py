@@ -33,8 +33,8 @@ def notes(
     objectives: Sequence[str], by_regressor: bool,
 ) -> list[str]:
     """Return a line for everything that a reader of the rulebook should know."""
-    return [*_quality(facts, rows, by_regressor), *_left_out(rows), *_costs(facts, objectives),
-            *_prompts(rows, shots)]
+    return [*_quality(facts, rows, by_regressor), *_single(rows), *_left_out(rows),
+            *_costs(facts, objectives), *_prompts(rows, shots)]
 
 
 def _quality(facts: Facts, rows: Sequence[Measured], by_regressor: bool) -> Iterator[str]:
@@ -59,6 +59,19 @@ def _quality(facts: Facts, rows: Sequence[Measured], by_regressor: bool) -> Iter
         yield "there is one setting only: nothing can be compared with it"
 
 
+def _single(rows: Sequence[Measured]) -> Iterator[str]:
+    """Knobs that stand alike in all settings."""
+    if len(rows) == 1:
+        return
+    names = dict.fromkeys(name for row in rows for name in row.setting)
+    values = {name: {row.setting.get(name) for row in rows} for name in names}
+    alike = [f"{name} ({one})" for name, found in values.items() if len(found) == 1
+             for one in found]
+    if alike:
+        yield (f"all settings have the same {' and '.join(alike)}: nothing can be concluded on "
+               f"{'it' if len(alike) == 1 else 'them'}")
+
+
 def _left_out(rows: Sequence[Measured]) -> Iterator[str]:
     kept = [row for row in rows if row.failure is None]
     untimed = sum(row.cost is None for row in kept)
@@ -75,8 +88,8 @@ def _costs(facts: Facts, objectives: Sequence[str]) -> Iterator[str]:
     if not facts.timed:
         yield "there are no seconds: nothing can be concluded on speed"
     if "peak_memory_bytes" not in objectives:
-        yield ("peak memory is not known of every setting: it is no objective, and win rate is "
-               "weighed against seconds alone")
+        yield ("peak memory is not known of every setting: it is no objective"
+               + (", and win rate is weighed against seconds alone" if facts.timed else ""))
 
 
 def _prompts(rows: Sequence[Measured], shots: Mapping[Setting, Sequence[Shot]]) -> Iterator[str]:

@@ -213,6 +213,17 @@ def test_partial_tables_say_what_cannot_be_concluded(table, tmp_path, missing, o
         assert "fastest-not-worse" not in [item.id for item in done.rulebook.recommendations]
 
 
+def test_one_sampler_only_says_that_nothing_is_known_of_samplers(table, tmp_path):
+    done = ldmopt.import_table(table([*rated()]), tmp_path / "run")
+    words = "all settings have the same sampler (euler): nothing can be concluded on it"
+    assert words in done.notes
+    assert words[1:] in (done.run / "rulebook.md").read_text()
+    assert not any(row["knob"] == "sampler" for row in done.rulebook.data["effects"])
+    other = {"sampler": "ddim", "steps": 20, "prompt": "p0", "seed": 1, "seconds": 2}
+    more = ldmopt.import_table(table([*rated(), other]), tmp_path / "run")
+    assert not any("the same sampler" in note for note in more.notes)
+
+
 def test_a_single_setting_is_a_rulebook_of_its_default(table, tmp_path):
     rows = [row for row in rated() if row["steps"] == 20]
     done = ldmopt.import_table(table(rows), tmp_path / "run")
