@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ldmopt.contracts import Trial
+from ldmopt.exports._sentences import ties
 from ldmopt.exports._words import OF_THE_DEFAULT, differing, judged_columns, telling
 from ldmopt.exports.taste_plots import whose
 from ldmopt.exports.taste_report import figure_text, judge_name
@@ -199,9 +200,10 @@ def megabytes(count: int | float | None) -> str:
 def recommendations_table(data: Mapping[str, Any]) -> Table:
     """Return a rulebook's recommendations as a table, the default first."""
     default, judged = data["default"], judged_columns(data["recommendations"])
+    told = [*(line.replace("**", "") for line in ties(data)),
+            f"judged by {data['scope']['scorer']}"]
     table = Table("id", *judged, "seconds", "memory", "setting", box=None, pad_edge=False,
-                  caption=f"judged by {escape(data['scope']['scorer'])}", caption_style="dim",
-                  caption_justify="left")
+                  caption=escape("\n".join(told)), caption_style="dim", caption_justify="left")
     base = default["setting"]
     seconds = default["cost"].get("seconds")
     shown = telling(base, [item["setting"] for item in data["recommendations"]])

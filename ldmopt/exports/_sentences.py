@@ -65,7 +65,9 @@ def ties(data: Mapping[str, Any]) -> Iterator[str]:
     for item in data["recommendations"]:
         other = item["runner_up"]
         if item["id"] == "best" and item["setting"] == default:
-            yield "**best**: nothing was shown to beat the default, so the default it is."
+            many = (" after allowing for all settings that were compared (Holm)"
+                    if "imported" in data["scope"] else "")
+            yield f"**best**: nothing was shown to beat the default{many}, so the default it is."
         elif item["id"] == "fastest-not-worse" and item["setting"] == default:
             yield (
                 "**fastest-not-worse**: nothing was shown to be both cheaper and at most "
@@ -275,7 +277,7 @@ def scope_rows(data: Mapping[str, Any]) -> dict[str, str]:
     scope = data["scope"]
     held_out = max((r["evidence"]["prompts"] for r in data["recommendations"]), default=0)
     digest = scope["model_digest"][:12]
-    seen = f"{scope['prompts']} prompts x {scope['seeds']} seeds"
+    seen = f"{scope['prompts']} prompts x {scope['seeds']} seed{'s' * (scope['seeds'] != 1)}"
     rows = {
         "model": f"{scope['model']}" + (f" (`{digest}`)" if digest else ""),
         "device": scope["device"],
