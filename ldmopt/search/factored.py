@@ -57,6 +57,7 @@ class FactoredSampler(optuna.samplers.BaseSampler):
 
     Args:
         seed: of all that is random; the same seed and the same trials give the same proposals.
+            Workers that share a study should share it, so that each knows what the others try.
         picture: parameters on which the first objective depends; all when None.
         prices: predicts the other objectives and the device seconds of an evaluation; without it
             they are learned.
@@ -149,9 +150,7 @@ class FactoredSampler(optuna.samplers.BaseSampler):
             for number in log.finished[search.taken :]:
                 search.take(log.trials[number], self._evidence, log.proposed.pop(number, {}))
             search.taken = len(log.finished)
-            pending = [{**log.proposed.get(number, {}), **log.trials[number].params}
-                       for number in log.running if number != trial.number]
-            params = search.propose([item for item in pending if item], trial.number)
+            params = search.propose(log.under_way(search, trial.number), trial.number)
             log.proposed[trial.number] = params
             return dict(params)
 
@@ -232,9 +231,10 @@ class _Log:
         where: which study.
         trials: as last read.
         finished: numbers, in the order in which they were seen to be finished.
-        running: numbers of the others.
+        running: numbers of the others, queued ones among them.
         space: parameters on which all finished trials agree.
         proposed: number of a running trial -> what was proposed.
+        guessed: number of a running trial -> what another worker will have been proposed.
     """
 
     where: tuple[int, int]
@@ -243,6 +243,7 @@ class _Log:
     running: list[int] = field(default_factory=list)
     space: dict[str, BaseDistribution] = field(default_factory=dict)
     proposed: dict[int, dict[str, Any]] = field(default_factory=dict)
+    guessed: dict[int, dict[str, Any]] = field(default_factory=dict)
     _odd: set[str] = field(default_factory=set)
     _conditions: tuple[Any, dict[str, tuple[str, frozenset[float]]]] | None = None
 
@@ -262,6 +263,28 @@ class _Log:
             else:
                 left.append(number)
         self.running = left
+
+    def under_way(self, search: _Search, number: int) -> list[Params]:
+        """Return what other trials than this one are trying or will try, as far as can be told.
+
+        Optuna stores a parameter when it is suggested, which is after it was proposed: of an older
+        trial that another worker has just asked for, nothing is known yet. With the same seed and
+        the same trials it was proposed what would be proposed here.
+        """
+        found: list[Params] = []
+        for other in self.running:
+            if other == number:
+                continue
+            trial = self.trials[other]
+            params = {**self.proposed.get(other, {}), **trial.params} or trial.system_attrs.get(
+                FIXED, {})
+            if not params and other < number:
+                if other not in self.guessed:
+                    self.guessed[other] = search.propose(found, other)
+                params = self.guessed[other]
+            if params:
+                found.append(params)
+        return found
 
     def _agree(self, trial: FrozenTrial) -> None:
         for name, item in trial.distributions.items():

@@ -146,6 +146,26 @@ def test_workers_get_different_settings(sampler):
     assert len({tuple(params.items()) for params in found}) == 4
 
 
+@pytest.mark.parametrize("sampler", [priced, lambda: FactoredSampler(seed=0, space=SPACE)])
+@pytest.mark.parametrize("before", [0, 12])
+def test_workers_of_their_own_know_what_the_others_try(sampler, before):
+    """All four ask before any has stored what it was proposed, as processes may."""
+    first = create(sampler())
+    search(first, before)
+    first.enqueue_trial(queued := {"sampler": "ddim", "steps": 4, "guidance": 3.0,
+                                   "attention": "eager", "batch": 1})
+    workers = [optuna.load_study(study_name=first.study_name, storage=first._storage,
+                                 sampler=sampler()) for _ in range(4)]
+    asked = [worker.ask() for worker in workers]
+    found = [suggest(trial) for trial in asked]
+    assert found[0] == queued
+    assert len({tuple(params[name] for name in sorted(PICTURE)) for params in found}) == 4
+    one = create(sampler())
+    search(one, before)
+    one.enqueue_trial(queued)
+    assert found == [suggest(trial) for trial in [one.ask() for _ in range(4)]]
+
+
 def broken(params):
     """What does not fit into memory: many steps do not matter, the way of running does."""
     return params["attention"] == "sdpa"
