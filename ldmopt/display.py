@@ -115,6 +115,7 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last: tuple[object, ...] = ()
+        self._front = ""
         self._notes = _Notes(console)
 
     def __call__(self, state: State) -> None:
@@ -123,11 +124,17 @@ class _Lines:
         if key == self._last:
             return
         self._last = key
-        self._console.print(
-            f"{time.strftime('%H:%M:%S')} {state.stage:8s} {state.trials + state.raced:4d} trials "
-            f"{state.spent_seconds:7.1f} s  {state.doing}",
-            highlight=False, markup=False, soft_wrap=True,
-        )
+        budget = f" of {state.budget_seconds:g}" if state.budget_seconds else ""
+        self._line(f"{time.strftime('%H:%M:%S')} {state.stage:8s} "
+                   f"{state.trials + state.raced:4d} trials {state.spent_seconds:7.1f}{budget} s  "
+                   f"{state.doing}")
+        front = front_line(state.front)
+        if front and front != self._front:
+            self._front = front
+            self._line(f"{'':8s} front    {front}")
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _panel(state: State) -> Group:
@@ -165,6 +172,16 @@ def share(state: State) -> float:
     if state.budget_seconds:
         shares.append(state.spent_seconds / state.budget_seconds)
     return 1.0 if state.stage == "done" else min(1.0, max(shares))
+
+
+def front_line(front: Sequence[Trial]) -> str:
+    """Return the current front in a line, best first: win rates with the seconds they take."""
+    ranked = sorted(((trial.quality.win_rate, trial.cost.latency_seconds) for trial in front
+                     if trial.quality and trial.cost), key=lambda pair: (-pair[0], pair[1]))
+    shown = [f"{win:.2f} in {seconds:.3f} s" for win, seconds in ranked]
+    if len(shown) > FRONT_ROWS:
+        shown = [*shown[: FRONT_ROWS - 2], "...", shown[-1]]
+    return ", ".join(shown)
 
 
 def front_table(front: Sequence[Trial], default: Trial | None) -> Table:

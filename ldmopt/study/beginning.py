@@ -12,7 +12,7 @@ from ldmopt.search import distributions, inside
 from ldmopt.study import records
 from ldmopt.study.equivalence import Finding, probe
 from ldmopt.study.exam import sit_exam
-from ldmopt.study.session import Session
+from ldmopt.study.session import Session, run_name
 from ldmopt.study.work import Work
 
 
@@ -42,6 +42,7 @@ def begin(session: Session, storage: optuna.storages.RDBStorage) -> None:
     session.freeze(session.space.picture_knobs | changing, dropped)
     study = records.create_generation(storage, session.spec.name, 1, {
         "schema_version": 1,
+        "run": run_name(session.folder),
         "default": dict(default),
         "picture_knobs": sorted(session.space.picture_knobs),
         "dropped": dropped,

@@ -88,7 +88,7 @@ class RunFolder:
             UserError: another process holds it.
         """
         return held(self.path / "run.lock", f"run folder {str(self.path)!r}",
-                    "wait for it, or give another --out")
+                    "wait for it, or give another --out (ldmopt merge makes one rulebook of two)")
 
     def picture_path(self, digest: str) -> Path:
         """Return where the picture of a digest is kept."""

@@ -9,9 +9,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from ldmopt.errors import UserError
 from ldmopt.knob import Space
-from ldmopt.search import distributions
+from ldmopt.search import distributions, samples
 from ldmopt.study.folder import RunFolder, write
+from ldmopt.study.session import run_name
 from ldmopt.study.spec import StudySpec, parse_spec
+from ldmopt.study.work import Work
 
 
 def freeze_spec(folder: RunFolder, spec: StudySpec, source: Path | None) -> None:
@@ -40,6 +42,39 @@ def freeze_spec(folder: RunFolder, spec: StudySpec, source: Path | None) -> None
             f"study {spec.name!r} has changed since its run folder was made ({', '.join(changed)}"
             f"); only the budget may: give another --out or the study as in {str(folder.spec)!r}"
         )
+
+
+def check_searched(space: Space) -> None:
+    """Refuse a space in which nothing can be searched, before any device second is spent.
+
+    Raises:
+        UserError: no knob is named, or one that never acts under the values of the others.
+    """
+    if not space.searched:
+        raise UserError("[space] names no knob, so nothing would be searched; name one with its "
+                        "values, for example steps = {low = 4, high = 50, log = true}")
+    some = samples(space)
+    for name in space.searched:
+        if not any(name in setting for setting in some):
+            needs = " and ".join(space.knobs[name].when)
+            raise UserError(f"[space] {name} never acts: no searched or default value of {needs} "
+                            f"lets it; leave {name} out, or name other values of {needs}")
+
+
+def check_home(work: Work) -> None:
+    """Refuse trials in a shared storage that another run folder makes.
+
+    The folder's lock keeps two workers from one trial; a storage of its own has no such lock.
+
+    Raises:
+        UserError: the study in the storage was begun by another run.
+    """
+    spec, folder = work.session.spec, work.session.folder
+    was = work.frozen.get("run")
+    if spec.storage is not None and was is not None and was != run_name(folder):
+        raise UserError(f"study {spec.name!r} in the storage {spec.storage!r} belongs to another "
+                        f"run folder than {str(folder.path)!r}, which holds its pictures; go on "
+                        "there, or give this study another name or storage")
 
 
 def check_space(study: optuna.Study, space: Space, folder: RunFolder) -> None:

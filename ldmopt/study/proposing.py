@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -72,8 +73,13 @@ class Proposer:
             self.work.tell("probe", "what settings cost")
             self._price(probe_costs(session), len(self.work.ledger.finished))
             return
-        bench = session.bench.as_of(study.user_attrs[PRICED]["lines"])
+        known = study.user_attrs[PRICED]
+        bench = session.bench.as_of(known["lines"])
         self._make(learn(replace(session, bench=bench)), bench.failures)
+        trials = self.work.ledger.trials
+        if len(trials) != known["trials"]:
+            # A kill may have come between the last trial and its look at the prices.
+            self.heed(trials[-1].setting, trials[-1].cost)
 
     def _price(self, model: CostModel, trials: int) -> None:
         bench = self.work.session.bench
@@ -207,7 +213,7 @@ def way_params(space: Space, setting: Setting) -> dict[str, Any]:
 
 
 def nothing_fits(session: Session, prices: Pricing) -> str:
-    """Word that no setting is predicted to meet the caps, and what the nearest would need."""
+    """Word that no setting can run, or that none is predicted to meet the caps, and the nearest."""
     from ldmopt.search import distributions
     from ldmopt.search.encoding import Encoding, levels
 
@@ -220,6 +226,11 @@ def nothing_fits(session: Session, prices: Pricing) -> str:
                 else encoding.draw(256, np.random.default_rng(0)))
         parts.append([encoding.params(row) for row in rows])
     seconds, peak = prices.nearest(*parts)
+    failed = Counter(session.bench.failures.values())
+    if failed and ((caps.seconds is None and caps.memory_gb is None) or not math.isfinite(seconds)):
+        kinds = ", ".join(f"{count} {kind}" for kind, count in failed.most_common())
+        return (f"no setting of [space] gives a usable picture, as far as it was tried ({kinds}); "
+                f"change [space], with another --out, or look into {session.folder.log}")
     wanted_caps = []
     if caps.seconds is not None:
         wanted_caps.append(f"caps.seconds = {caps.seconds:g} (the fastest is predicted to take "

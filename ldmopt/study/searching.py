@@ -7,6 +7,7 @@ from collections import Counter
 import optuna
 from optuna.trial import TrialState
 
+from ldmopt.errors import UserError
 from ldmopt.study import alarm, records
 from ldmopt.study.proposing import GAIN, Proposer
 from ldmopt.study.raced import Racer
@@ -84,8 +85,14 @@ def _look(work: Work, fresh: bool) -> None:
 
 
 def sum_up(work: Work) -> None:
-    """Say what racing saved, and whatever the user should know of the search as a whole."""
+    """Say what racing saved, and whatever the user should know of the search as a whole.
+
+    Raises:
+        UserError: nothing that was tried meets the caps.
+    """
     ledger = work.ledger.read()
+    if not any(trial.feasible for trial in ledger.trials):
+        raise UserError(_nothing_met(work))
     work.warn(alarm.look_at_search(work.study, work.session.judges, ledger.trials))
     if work.session.spec.races:
         work.study.set_user_attr(records.RACING, ledger.racing())
@@ -95,6 +102,32 @@ def sum_up(work: Work) -> None:
             f"settings early and saved {ledger.saved_pictures} pictures, about "
             f"{ledger.saved_seconds:.0f} device seconds")
     work.warn(_odd(work))
+
+
+def _nothing_met(work: Work) -> str:
+    """Word that no setting tried meets the caps, and what the nearest took."""
+    caps, parts = work.session.spec.caps, []
+    measured = [trial for trial in work.ledger.trials if trial.cost is not None]
+    for key, cap, what, unit, values in (
+        ("seconds", caps.seconds, "the fastest took", " s",
+         [(trial.cost.latency_seconds, trial) for trial in measured if trial.cost]),
+        ("memory_gb", caps.memory_gb, "the smallest took", " GB",
+         [(trial.cost.peak_memory_bytes / 1e9, trial) for trial in measured
+          if trial.cost and trial.cost.peak_memory_bytes]),
+        ("alignment", caps.alignment, "the nearest kept", " of the default's",
+         [(-trial.aligned.ratio, trial) for trial in measured
+          if trial.aligned is not None and trial.aligned.ratio is not None]),
+    ):
+        if cap is None:
+            continue
+        nearest = ""
+        if values:
+            value, trial = min(values, key=lambda pair: pair[0])
+            nearest = f" ({what} {abs(value):.3g}{unit}: {work.changes(trial.setting)})"
+        parts.append(f"caps.{key} = {cap:g}{nearest}")
+    return (f"none of the {len(work.ledger.finished)} settings tried meets {' and '.join(parts)}; "
+            "change the caps, or offer other values in [space], with another --out; what was "
+            f"measured stays in {str(work.session.folder.path)!r}")
 
 
 def _odd(work: Work) -> str:
@@ -116,6 +149,7 @@ def _odd(work: Work) -> str:
     judged = [trial.quality for trial in others if trial.quality is not None]
     looks = {space.look(trial.setting) for trial in ledger.trials if trial.quality is not None}
     if len(looks) > 1 and all(win.win == 0.5 for quality in judged for win in quality.blocks):
-        return (f"the scorer calls all pictures of all {len(judged)} settings alike (win rate "
-                "exactly 0.5): it cannot tell these apart; use another [scorer]")
+        return (f"the scorer calls the pictures of all {len(looks)} settings, the default's among "
+                "them, alike (win rate exactly 0.5): use another [scorer], or values in [space] "
+                "that lie further apart")
     return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,12 @@ CONFIRM_SEEDS_FROM = 10_000
 
 NEIGHBOURS = ("other processes are on the GPU: seconds and joules hold what they do, too; each "
               "trial's cost tells how many there were")
+
+
+def run_name(folder: RunFolder) -> str | None:
+    """Return the name that no other run has; None of one older than such names."""
+    name: str | None = json.loads(folder.environment.read_text(encoding="utf-8")).get("run")
+    return name
 
 
 @dataclass
@@ -260,11 +267,15 @@ def _backends(space: Space) -> list[str]:
 
 
 def write_environment(session: Session, model_digest: str) -> None:
-    """Write environment.json: machine, versions, model; the first session's stays."""
+    """Write environment.json: machine, versions, model, and a name for the run that no other has.
+
+    The first session's stays.
+    """
     if session.folder.environment.exists():
         return
     facts = {
         "schema_version": 1,
+        "run": uuid.uuid4().hex,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "model": session.spec.model,
         "model_digest": model_digest,

@@ -11,7 +11,7 @@ from ldmopt.study.confirming import confirm
 from ldmopt.study.cost_changes import write_changes
 from ldmopt.study.filling import fill
 from ldmopt.study.folder import RunFolder
-from ldmopt.study.freezing import check_space, freeze_spec
+from ldmopt.study.freezing import check_home, check_searched, check_space, freeze_spec
 from ldmopt.study.judging import check_judges
 from ldmopt.study.output import write_outputs
 from ldmopt.study.proposing import Proposer
@@ -69,9 +69,11 @@ def _run(spec: StudySpec, folder: RunFolder, report: Report) -> Rulebook:
         session.state.trials_wanted = spec.budget.trials
         session.state.budget_seconds = spec.budget.device_seconds
         if not numbers:
+            check_searched(session.space)
             begin(session, storage)
         number = numbers[-1] if numbers else 1
         work = Work(session, records.open_generation(storage, spec.name, number))
+        check_home(work)
         session.alignment = check_judges(work.frozen, session.scorer, session.alignment)
         examine_older(work)
         dropped = [(knob, value) for knob, value in work.frozen["dropped"]]

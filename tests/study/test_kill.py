@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tables import PROMPTS, write_table
 
 from ldmopt.study import records
 from ldmopt.study.folder import RunFolder
@@ -73,6 +74,70 @@ def test_standin_at_seventeen_moments(standin, tmp_path, monkeypatch):
     assert len(lines) <= made <= len(lines) + len(moments)
 
 
+REPLAYED = """
+name = "replayed"
+device = "replay:{table}"
+prompts = {{source = {prompts}, search = 4, confirm = 2}}
+seeds = 2
+[default]
+sampler = "pndm"
+steps = 50
+[space]
+sampler = ["pndm", "euler", "heun"]
+steps = [4, 8, 50]
+guidance = [1.0, 7.5]
+[budget]
+trials = 12
+"""
+
+
+def kill_at(path, out, lines, env):
+    """Start the study and kill it once the journal has so many lines, or let it end."""
+    running = start(path, out, env)
+    journal = RunFolder(out).journal
+    while running.poll() is None:
+        if journal.exists() and journal.read_bytes().count(b"\n") >= lines:
+            os.kill(running.pid, signal.SIGKILL)
+        time.sleep(0.001)
+    return running.returncode
+
+
+def test_our_own_search_killed_goes_on_as_one_that_was_not(tmp_path):
+    """On recorded costs, so that both see the same: the same pictures, trials and rulebook."""
+    table, path = write_table(tmp_path / "table"), tmp_path / "study.toml"
+    prompts = [f"prompt {n}" for n in range(PROMPTS)]
+    path.write_text(REPLAYED.format(table=table, prompts=prompts))
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    assert start(path, whole, dict(os.environ)).wait(timeout=300) == 0
+    wanted = made(whole)
+    random.seed(7)
+    moments = sorted(random.sample(range(2, len(wanted)), 2))
+    codes = [kill_at(path, out, lines, dict(os.environ)) for lines in moments]
+    assert codes == [-signal.SIGKILL] * 2
+    assert start(path, out, dict(os.environ)).wait(timeout=300) == 0
+    check_nothing_lost(out)
+    assert made(out) == wanted
+    books = [json.loads((folder / "rulebook.json").read_text()) for folder in (whole, out)]
+    for name in ("recommendations", "front", "effects"):
+        one, other = (json.dumps(drop_trials(book[name])) for book in books)
+        assert one == other
+    settings = [[trial.setting for trial in records.finished(read_run(folder)[2])]
+                for folder in (whole, out)]
+    assert settings[0] == settings[1]
+
+
+def made(out):
+    """Return the journal without what was booked: recorded seconds are summed up in parts."""
+    return [{**line, "busy_seconds": None} for line in RunFolder(out).read_journal()]
+
+
+def drop_trials(data):
+    """Leave out trial numbers: a killed trial keeps its own, and its setting gets another."""
+    if isinstance(data, dict):
+        return {key: drop_trials(value) for key, value in data.items() if key != "trials"}
+    return [drop_trials(value) for value in data] if isinstance(data, list) else data
+
+
 MINIATURE = """
 name = "killed"
 prompts = {search = 3, confirm = 2}
@@ -99,9 +164,10 @@ def test_real_host_at_three_moments(tmp_path):
     assert check_nothing_lost(tmp_path / "run")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_with_130_and_says_how_to_go_on(standin, tmp_path, sent):
-    path = standin(("trials = 8", "trials = 500"))
+@pytest.mark.parametrize(("sent", "search"),
+                         [(signal.SIGINT, "factored"), (signal.SIGTERM, "tpe")])
+def test_an_interrupt_ends_with_130_and_says_how_to_go_on(standin, tmp_path, sent, search):
+    path = standin(("trials = 8", "trials = 500"), ('"tpe"', f'"{search}"'))
     out = tmp_path / "run"
     # A shell's background jobs are born with SIGINT ignored.
     heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from ldmopt.contracts import Block, BlockWin, Cost, Preference, Quality, Setting, Trial
-from ldmopt.display import counted
+from ldmopt.display import counted, front_line
 from ldmopt.errors import UserError
 from ldmopt.knob import Context, build_space
 from ldmopt.model import describe
@@ -94,6 +94,14 @@ def work(trials, budget, spent=0.0):
     session = SimpleNamespace(spec=StudySpec(name="a", budget=budget), held_out=[1] * 4,
                               bench=SimpleNamespace(spent_seconds=spent))
     return SimpleNamespace(session=session, ledger=ledger)
+
+
+def test_the_front_in_a_line():
+    assert front_line([]) == ""
+    two = [trial(1, 0.4, 0.5), trial(2, 0.6, 2.0)]
+    assert front_line(two) == "0.60 in 2.000 s, 0.40 in 0.500 s"
+    many = front_line([trial(n, n / 20, float(n)) for n in range(1, 13)]).split(", ")
+    assert len(many) == 8 and many[-1] == "0.05 in 1.000 s" and many[-2] == "..."
 
 
 def test_when_a_search_ends():

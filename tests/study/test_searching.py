@@ -1,6 +1,7 @@
 """A study searched by our own search: predicted costs, races, filling in, resuming, warm start."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -90,6 +91,50 @@ def test_a_cap_that_nothing_meets_names_the_nearest(factored, tmp_path):
                                         r" predicted to take [\d.]+ s\); raise"):
         ldmopt.run(path, tmp_path / "run")
     assert len(records.finished(read_run(tmp_path / "run")[2])) == 1
+
+
+@pytest.mark.parametrize("search", ["tpe", "grid"])
+def test_a_cap_that_nothing_tried_meets_names_the_nearest(standin, tmp_path, search):
+    path = standin(("[budget]", "[caps]\nseconds = 0.0000001\n[budget]"), ("tpe", search),
+                   ("trials = 8", "trials = 4"))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"none of the 4 settings tried meets caps.seconds = "
+                                            r"1e-07 \(the fastest took [\d.]+ s: .*\); change"):
+            ldmopt.run(path, tmp_path / "run")
+    assert len(records.finished(read_run(tmp_path / "run")[2])) == 4
+
+
+@pytest.mark.parametrize(("space", "words"), [
+    ("", "names no knob"),
+    ('sampler = ["ddim"]\nsigmas = ["karras", "exponential"]\n',
+     "sigmas never acts: no searched or default value of .*sampler.* lets it; leave sigmas out"),
+])
+def test_a_space_of_nothing_costs_no_device_second(standin, tmp_path, space, words):
+    path = standin()
+    text = path.read_text()
+    begin, end = text.index("sampler = ["), text.index("[budget]")
+    path.write_text(text[:begin] + space + text[end:])
+    with pytest.raises(UserError, match=words):
+        ldmopt.run(path, tmp_path / "run")
+    assert not (tmp_path / "run" / "blocks.jsonl").exists()
+
+
+def test_where_every_setting_fails_the_reason_is_told(factored, tmp_path):
+    path = factored(('precision = ["fp32", "bf16"]', 'fault = ["nan", "raise"]'))
+    try:
+        ldmopt.run(path, tmp_path / "run")
+    except UserError as error:
+        assert re.search(r"no setting of \[space\] gives a usable picture.*error", str(error))
+    assert records.finished(read_run(tmp_path / "run")[2])[0].feasible
+
+
+def test_a_storage_that_two_run_folders_name(standin, tmp_path):
+    url = f"sqlite:///{tmp_path}/shared.db"
+    path = standin(("[default]", f'storage = "{url}"\n[default]'), ("trials = 8", "trials = 2"))
+    ldmopt.run(path, tmp_path / "one")
+    with pytest.raises(UserError, match="belongs to another run folder than .*two.*another name"):
+        ldmopt.run(path, tmp_path / "two")
+    ldmopt.run(path, tmp_path / "one")
 
 
 def test_warm_start_from_nowhere(factored, tmp_path):
