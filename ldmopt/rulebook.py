@@ -254,7 +254,8 @@ def replace_file(file: Path, content: bytes) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, file)
     except OSError as error:
-        raise UserError(f"cannot write {file}: {error.strerror or error}") from error
+        raise UserError(f"cannot write {file}: {error.strerror or error}; give a folder that is "
+                        "there and that you may write to") from error
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)

@@ -73,11 +73,15 @@ class ProcessHost:
         """Return the machine's facts as a child sees them.
 
         Raises:
-            UserError: no child can be started.
+            UserError: no child can be started, or there is no such device.
         """
         try:
             answer = next(self._ask({"op": "describe"}))[0]
         except (GenerationError, OSError) as error:
+            device = str(self._hello["device"])
+            if isinstance(error, GenerationError) and device.startswith("cuda"):
+                raise UserError(f"device {device!r} cannot be had here ({error.reason}); give auto "
+                                "or cpu, or ask ldmopt doctor what is missing") from error
             raise UserError(f"the host process cannot start: {error}; see its output above, "
                             "then try ldmopt again") from error
         facts: Mapping[str, Any] = answer["machine"]

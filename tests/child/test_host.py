@@ -8,7 +8,7 @@ import pytest
 
 from ldmopt.child.host import ProcessHost
 from ldmopt.contracts import Block, Setting
-from ldmopt.errors import GenerationError
+from ldmopt.errors import GenerationError, UserError
 from ldmopt.model import describe
 from ldmopt.testing import check_host
 
@@ -33,6 +33,12 @@ def test_fault_is_a_failure_with_a_reason_and_the_host_goes_on(kind):
         assert caught.value.kind == faults.EXPECTED[kind]
         assert "\n" not in caught.value.reason
         assert len(list(host.generate(SETTING, BLOCKS))) == 2
+
+
+def test_a_device_that_is_not_there_is_named():
+    with closing(open_host(device="cuda:99")) as host:
+        with pytest.raises(UserError, match="device 'cuda:99' cannot be had here .*auto or cpu"):
+            host.describe()
 
 
 def test_a_hang_in_the_warm_up_meets_the_deadline_too():
