@@ -137,3 +137,38 @@ def test_the_benchmark_of_taste_measures_what_it_says():
     assert told["spearman"]["fitted"] == pytest.approx(1.0)
     found = taste.speed_alone(rated=50, pairs=60, columns=8)
     assert found["peak_bytes"] > 0 and found["chosen"] in ("linear", "rbf")
+
+
+def test_the_benchmark_of_intervals_and_verdicts_prints_every_cell(capsys):
+    rulebook = load("rulebook")
+    rulebook.coverage(50)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line[:32].strip() in
+            rulebook.DRAWS]
+    assert len(rows) == 2 * len(rulebook.DRAWS)
+    assert all(0.7 <= float(share) <= 1 for row in rows for share in row[32:].split())
+    assert rulebook.limits_of_share(0, 200) == pytest.approx((0.0, 1 - 0.025 ** (1 / 200)))
+    [low, high] = rulebook.limits_of_share(10, 200)
+    assert low < 0.05 < high and high == pytest.approx(0.09, abs=0.005)
+
+
+def test_verdicts_of_what_is_not_there_are_told_from_true_ones():
+    rulebook = load("rulebook")
+    study = rulebook.Study(8, 2, np.random.default_rng(0), rulebook.steps_alone)
+    settings = rulebook.small_grid(np.random.default_rng(0))
+    effects = [{"knob": knob, "from": 8, "to": 16, "verdict": verdict} for knob, verdict in (
+        ("steps", "worth it"), ("steps", "harmful"), ("guidance", "worth it"))]
+    rules = [{"when": when} for when in (
+        {"steps": {"max": 16}}, {"steps": {"min": 30}}, {"sampler": "ddim"},
+        {"sampler": "ddim", "steps": {"max": 8}})]
+    wrong = rulebook.false_verdicts("steps alone", study, settings, effects, rules)
+    assert len(wrong) == 5 and not any("'max': 16" in one for one in wrong)
+    assert "steps 8 -> 16: worth it" not in wrong
+
+
+def test_the_rulebook_is_timed_as_a_user_would_see_it():
+    command = [sys.executable, "benchmarks/rulebook_speed.py", "--quick", "--part", "report"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(",")[0].split("  ")[0] for line in lines] == [
+        "ldmopt import", "ldmopt rulebook", "ldmopt report"]

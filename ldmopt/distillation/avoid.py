@@ -31,6 +31,7 @@ LARGEST_SHARE = 0.6
 PURITY = 0.9
 MOST_CUTS = 6
 CHUNK = 256
+ROUNDING = 1e-9
 
 Mask = NDArray[np.bool_]
 
@@ -308,9 +309,19 @@ def _beyond_chance(inside: Mask, bad: Mask, chance: float) -> bool:
     reason always share something.
     """
     count, total, all_bad = int(inside.sum()), len(bad), int(bad.sum())
-    ways = sum(math.comb(all_bad, hit) * math.comb(total - all_bad, count - hit)
-               for hit in range(int(bad[inside].sum()), min(count, all_bad) + 1))
-    return ways <= chance * math.comb(total, count)
+    fewest, most = int(bad[inside].sum()), min(count, all_bad)
+    logs = [_log_ways(all_bad, hit) + _log_ways(total - all_bad, count - hit)
+            for hit in range(fewest, most + 1)]
+    top = max(logs)
+    ways = top + math.log(sum(math.exp(log - top) for log in logs))
+    return ways <= math.log(chance) + _log_ways(total, count) + ROUNDING
+
+
+def _log_ways(of: int, some: int) -> float:
+    """The logarithm of a binomial coefficient, which is no float itself where settings are many."""
+    if some > of:
+        return -math.inf
+    return math.lgamma(of + 1) - math.lgamma(some + 1) - math.lgamma(of - some + 1)
 
 
 def _unlike(setting: Setting, default: Setting) -> dict[str, Value]:

@@ -17,6 +17,11 @@ PICTURE_KNOBS = frozenset({"sampler", "steps", "guidance"})
 SAMPLERS = {"pndm": 0.0, "ddim": -0.05, "dpmpp_2m": 0.25, "unipc": 0.25, "lms": -0.1}
 Utility = Callable[[Setting], float]
 
+TASTE, OWN, SEED = 0.25, 0.3, 0.6
+"""Deviations, in logits: what a prompt does to all settings, to one of them, and a seed's luck."""
+
+SPREAD = math.sqrt(TASTE**2 + OWN**2 + SEED**2)
+
 
 def utility(setting: Setting) -> float:
     """A landscape like a latent diffusion model's: saturating steps, an inner best guidance."""
@@ -70,7 +75,7 @@ class Study:
         self.binary, self.rare = binary, rare
         self.picture_knobs = picture_knobs
         self.shape = (prompts, seeds)
-        self.tastes = {name: rng.normal(0, 0.25, (prompts, 1)) for name in ("prompt", "held-out")}
+        self.tastes = {name: rng.normal(0, TASTE, (prompts, 1)) for name in ("prompt", "held-out")}
         self.looks: dict[tuple[Setting, bool], tuple[BlockWin, ...]] = {}
 
     def wins(self, setting: Setting, held_out: bool = False) -> tuple[BlockWin, ...]:
@@ -91,11 +96,23 @@ class Study:
     def drawn(self, gap: float, name: str) -> np.ndarray:
         """Wins of a look, prompts x seeds."""
         prompts, _ = self.shape
-        own = self.tastes[name] + self.rng.normal(0, 0.3, (prompts, 1))
+        own = self.tastes[name] + self.rng.normal(0, OWN, (prompts, 1))
         if self.rare:
             own = own - 5.0 * (self.rng.random((prompts, 1)) < self.rare)
-        chance = 1 / (1 + np.exp(-(1.6 * gap + own + self.rng.normal(0, 0.6, self.shape))))
+        chance = 1 / (1 + np.exp(-(1.6 * gap + own + self.rng.normal(0, SEED, self.shape))))
         return (self.rng.random(self.shape) < chance).astype(float) if self.binary else chance
+
+    def expected(self, setting: Setting) -> float:
+        """The planted win rate: the mean of `drawn` over all prompts and seeds that there could be.
+
+        By Gauss-Hermite quadrature of the logistic function of a normal sum.
+        """
+        nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+        at = 1.6 * (self.truth(setting) - self.truth(self.default)) + SPREAD * nodes
+        good, ruined = (
+            float(weights @ (1 / (1 + np.exp(-at + fall))) / weights.sum()) for fall in (0.0, 5.0)
+        )
+        return (1 - self.rare) * good + self.rare * ruined
 
     def evidence(
         self,

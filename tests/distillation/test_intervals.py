@@ -12,6 +12,7 @@ from ldmopt.distillation.intervals import (
     mean_tests,
     median_interval,
     paired_win_rate,
+    room_of_difference,
     win_rate,
 )
 from ldmopt.distillation.saddlepoint import quantile, student_quantile, student_tail
@@ -78,7 +79,7 @@ def test_coverage_of_differences(prompts, rates):
     rng = np.random.default_rng(5)
     left, right = correlated(rng, rates, 4, (CELLS, prompts))
     level = (left + right).mean(axis=1) / 2
-    low, high = mean_limits(left - right, 0.95, (-1.0, 1.0), np.minimum(1, 8 * level * (1 - level)))
+    low, high = mean_limits(left - right, 0.95, (-1.0, 1.0), room_of_difference(level))
     truth = rates[0] - rates[1]
     assert ((low <= truth) & (truth <= high)).mean() >= 0.93
 

@@ -112,3 +112,15 @@ def test_random_settings_fall_back_on_the_additive_model():
     assert top["win_rate"] < 0.5
     assert all(e["low"] <= e["win_rate"] <= e["high"] for e in found)
     assert all(e["seconds_ratio"] is None or 0.2 < e["seconds_ratio"] < 5 for e in found)
+
+
+def test_chance_is_counted_by_hand_and_among_thousands_of_settings():
+    """Of four settings two are bad: both inside a rule of two, in one of six ways."""
+    inside, bad = np.arange(4) < 2, np.arange(4) < 2
+    assert avoid._beyond_chance(inside, bad, 1 / 6)
+    assert not avoid._beyond_chance(inside, bad, 1 / 6.1)
+    assert avoid._beyond_chance(inside, np.arange(4) % 2 == 0, 5 / 6)
+    assert not avoid._beyond_chance(inside, np.arange(4) % 2 == 0, 5 / 6.1)
+    inside, bad = np.arange(3000) < 900, np.arange(3000) < 1500
+    assert avoid._beyond_chance(inside, bad, 1e-9)
+    assert not avoid._beyond_chance(inside, np.arange(3000) % 2 == 0, 0.02)
