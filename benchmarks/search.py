@@ -6,7 +6,8 @@ ask and tell and starts with the default. Modes:
 
 - plain: nothing is shared; a proposal costs all its pictures, and only what was run is found;
 - shared: pictures made once serve every way of running them, which then costs a few timings, and
-  of a known picture setting every way on the cost model's predicted front counts as found;
+  of a known picture setting every way on the cost model's predicted front counts as found, beside
+  those that were run;
 - factored: ldmopt's own search with all of that, and racing: a setting gets more prompts only
   while it may still be on the front. Shared and factored pay for the cost model's readings first.
 
@@ -48,11 +49,19 @@ from ldmopt.study.raced import RIVALS
 
 SHARES = (0.90, 0.95, 0.98, 0.99)
 DIRECTIONS = ["maximize", "minimize", "minimize"]
-MOST_TRIALS = 2000
+MOST_TRIALS = {"gp": 300, "gp-log": 300, "qlognehvi": 150}
+"""Trials at the most of searches that take seconds to propose one; of the others 2,000."""
+
+LOGARITHMS = ("gp-log", "qlognehvi")
+"""Told logarithms of costs, in which hypervolume counts; `gp` is told what a study tells."""
+
+PROPOSED = (50, 100, 150, 200, 300, 500, 1000, 2000)
+"""Numbers of trials at which the time of a proposal is noted."""
+
 ORDERED = ("steps", "guidance", "batch")
 """Knobs that are told by their place, so that all samplers see the order."""
 
-OTHERS = ("tpe", "nsga2", "gp", "qlognehvi", "random", "grid")
+OTHERS = ("tpe", "nsga2", "gp", "gp-log", "qlognehvi", "random", "grid")
 MODES = {"factored": "factored", **{name: "plain" for name in OTHERS},
          **{f"{name}-shared": "shared" for name in OTHERS}}
 BUDGETS = 8
@@ -136,7 +145,7 @@ class Predicted:
 
 def sampler(name: str, bench: Bench, costs: Predicted, seed: int) -> optuna.samplers.BaseSampler:
     """Return a seeded sampler, each with the arguments that suit it."""
-    kind = name.split("-")[0]
+    kind = name.removesuffix("-shared")
     if kind == "factored":
         return factored(bench, costs, seed)
     if kind == "tpe":
@@ -144,7 +153,7 @@ def sampler(name: str, bench: Bench, costs: Predicted, seed: int) -> optuna.samp
                                           constant_liar=False)
     if kind == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
-    if kind == "gp":
+    if kind in ("gp", "gp-log"):
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=10)
     if kind == "qlognehvi":
         from search_botorch import make
@@ -210,7 +219,8 @@ def one(name: str, bench: Bench, costs: Predicted, seed: int, limit: float) -> d
     found, whole, timed = Found(table), set(), set()
     spent = 0.0 if mode == "plain" else costs.spent
     curve, proposing, saved = [(spent, 0.0)], [], 0.0
-    for _ in range(MOST_TRIALS):
+    kind = name.removesuffix("-shared")
+    for _ in range(MOST_TRIALS.get(kind, 2000)):
         began = time.perf_counter()
         trial = study.ask()
         params = {key: (trial.suggest_int(key, item.low, item.high)
@@ -238,11 +248,13 @@ def one(name: str, bench: Bench, costs: Predicted, seed: int, limit: float) -> d
         timed.add(pair)
         if mode == "factored" or (mode == "cells" and name == "factored"):
             trial.set_user_attr("evidence", (float(table.quality[pair]), 0.0))
-        study.tell(trial, [table.quality[pair], table.seconds[pair], table.memory[pair]])
-        share = found.add(picture, costs.fronts[picture] if mode in ("shared", "factored")
-                          else [way])
+        costs_told = np.array([table.seconds[pair], table.memory[pair]])
+        study.tell(trial, [table.quality[pair],
+                           *(np.log(costs_told) if kind in LOGARITHMS else costs_told)])
+        known = costs.fronts[picture] if mode in ("shared", "factored") else []
+        share = found.add(picture, sorted({*known, way}))
         curve.append((spent, share))
-        if spent >= limit or (share >= SHARES[-1] and name != "factored"):
+        if spent >= limit or (share >= SHARES[-1] and mode != "factored"):
             break
     reached = {str(share): next((round(at, 3) for at, had in curve if had >= share), None)
                for share in SHARES}
@@ -253,6 +265,8 @@ def one(name: str, bench: Bench, costs: Predicted, seed: int, limit: float) -> d
             "recommended": search_outcome.recommended(table, pictures, BUDGETS),
             "proposing_ms": [round(1e3 * float(np.median(proposing)), 2),
                              round(1e3 * max(proposing), 2)],
+            "proposing_ms_at": {at: round(1e3 * float(np.median(proposing[at - 10 : at])), 2)
+                                for at in PROPOSED if at <= len(proposing)},
             "curve": [(round(a, 2), round(b, 4)) for a, b in thinned(curve)]}
 
 
@@ -282,7 +296,8 @@ def main() -> None:
     parser.add_argument("--searches", nargs="+", choices=list(MODES), default=list(MODES))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--limit", type=float, default=0.03, help="share of the grid's seconds "
-                        "for factored; the others may spend ten times as much")
+                        "for factored; the others, and where nothing factors all, may spend ten "
+                        "times as much")
     parser.add_argument("--quick", action="store_true", help="a small grid, two seeds")
     parser.add_argument("--only-tell", action="store_true", help="no runs, the summary alone")
     parser.add_argument("--out", type=Path, required=True)
@@ -298,7 +313,8 @@ def main() -> None:
     costs = None
     for name, seed in [] if options.only_tell else missing(options, runs):
         costs = costs or Predicted.of(table, SHARE * limit)
-        run = one(name, bench, costs, seed, limit * (1 if name == "factored" else 10))
+        run = one(name, bench, costs, seed,
+                  limit * (1 if name == "factored" and table.factors else 10))
         runs.append(run)
         with kept.open("a") as file:
             file.write(json.dumps(run) + "\n")

@@ -22,7 +22,11 @@ from ldmopt.study.probing import Probe, counter, learn
 
 Floats = NDArray[np.float64]
 SHARES = ("0.9", "0.95", "0.98", "0.99")
+SLOW = 500.0
+"""Milliseconds from which a search's proposing is told by number of trials."""
+
 COLORS = {"factored": "#b3261e", "tpe": "#1f5fa8", "nsga2": "#c77800", "gp": "#2e7d4f",
+          "gp-log": "#8fbf4d",
           "qlognehvi": "#7b4bb0", "random": "#6b6b6b", "grid": "#a88f6a"}
 
 
@@ -114,10 +118,17 @@ def held_out(table: Table, runs: list[dict], folder: Path) -> dict[str, Any] | N
             "exhaustive_on_held_out": float(best.mean()), "ours_on_held_out": float(ours.mean())}
 
 
+def ordered(runs: list[dict]) -> list[str]:
+    """Return the searches that ran: ours, the plain ones, the shared ones."""
+    ran = {run["search"] for run in runs}
+    return [f"{name}{mode}" for mode in ("", "-shared") for name in COLORS
+            if f"{name}{mode}" in ran]
+
+
 def summary(runs: list[dict]) -> dict[str, Any]:
     """Return search -> share -> quartiles of device seconds; None where it was not reached."""
     found: dict[str, Any] = {}
-    for name in dict.fromkeys(run["search"] for run in runs):
+    for name in ordered(runs):
         own = [run for run in runs if run["search"] == name]
         row: dict[str, Any] = {"seeds": len(own)}
         for share in SHARES:
@@ -130,6 +141,11 @@ def summary(runs: list[dict]) -> dict[str, Any]:
         row["saved_by_racing"] = float(np.median([run["saved_by_racing"] for run in own]))
         row["proposing_ms"] = [float(np.median([run["proposing_ms"][0] for run in own])),
                                max(run["proposing_ms"][1] for run in own)]
+        counts = sorted({int(at) for run in own for at in run.get("proposing_ms_at", {})})
+        row["proposing_ms_at"] = {at: float(np.median(
+            [run["proposing_ms_at"][str(at)] for run in own
+             if str(at) in run.get("proposing_ms_at", {})])) for at in counts}
+        row["most_trials"] = max(run["trials"] for run in own)
         regrets = [item["regret"] for run in own for item in run["recommended"]]
         row["regret"] = [float(np.mean(regrets)), max(regrets)] if regrets else None
         found[name] = row
@@ -141,20 +157,25 @@ def text(facts: dict[str, Any]) -> str:
     lines = [f"{facts['source']}. All picture settings made once, run as the default is: "
              f"{facts['picture_grid_seconds']:.0f} device seconds; every cell: "
              f"{facts['grid_seconds']:.0f}.", "",
-             "| search | seeds | 90 % | 95 % | 98 % | 99 % | at the end | proposing, ms |",
-             "|---|---|---|---|---|---|---|---|"]
+             "| search | seeds | trials | 90 % | 95 % | 98 % | 99 % | at the end | proposing |",
+             "|---|---|---|---|---|---|---|---|---|"]
     for name, row in facts["summary"].items():
         cells = []
         for share in SHARES:
             low, middle, high = ("-" if v is None else f"{v:.0f}" for v in row[share])
             cells.append(f"{middle} ({low} to {high})" if middle != "-" else "-")
-        lines.append(f"| {name} | {row['seeds']} | {' | '.join(cells)} | {row['share']:.1%} | "
-                     f"{row['proposing_ms'][0]:.0f} |")
-    for kind in ("plain", "shared"):
-        ratio = facts["ratios"].get(kind)
-        if ratio:
-            lines += ["", f"98 % against the best {kind} one ({ratio['search']}): factored needs "
-                          f"{ratio['ratio']:.1f} times fewer device seconds (medians)."]
+        lines.append(f"| {name} | {row['seeds']} | {row['trials']:.0f} | {' | '.join(cells)} | "
+                     f"{row['share']:.1%} | {row['proposing_ms'][0]:.3g} ms |")
+    for kind, rival in facts["ratios"].items():
+        lines += ["", f"{float(rival['share']):.0%} against the best {kind} one "
+                      f"({rival['search']}): factored needs {rival['ratio']:.1f} times fewer "
+                      f"device seconds (medians; {rival['own']:.0f} and {rival['seconds']:.0f})."]
+    for name, row in facts["summary"].items():
+        if row["proposing_ms"][0] > SLOW:
+            at = ", ".join(f"{milliseconds / 1e3:.1f} s at {count}"
+                           for count, milliseconds in row["proposing_ms_at"].items())
+            lines += ["", f"{name} proposes slowly, hence {row['most_trials']} trials at the most "
+                          f"and {row['seeds']} seeds: {at} trials."]
     own = facts["summary"].get("factored")
     if own and own["regret"]:
         lines += ["", f"Recommendations of factored at 8 budgets after {facts['limit']:.0f} device "
@@ -171,16 +192,20 @@ def text(facts: dict[str, Any]) -> str:
 
 
 def ratios(found: dict[str, Any]) -> dict[str, Any]:
-    """Return how many times fewer device seconds factored takes to 98 % than the best others."""
-    own = found.get("factored", {}).get("0.98", [None] * 3)[1]
-    result = {}
+    """Return how many times fewer device seconds factored takes than the best of the others.
+
+    To 98 %; where factored or all others stay below it, to the most that both come to.
+    """
+    own, result = found.get("factored", {}), {}
     for kind in ("plain", "shared"):
-        others = {name: row["0.98"][1] for name, row in found.items() if name != "factored"
-                  and name.endswith("-shared") == (kind == "shared") and row["0.98"][1]}
-        if own and others:
-            best = min(others, key=lambda name: others[name])
-            result[kind] = {"search": best, "seconds": others[best],
-                            "ratio": others[best] / own}
+        for share in ("0.98", "0.95", "0.9"):
+            others = {name: row[share][1] for name, row in found.items() if name != "factored"
+                      and name.endswith("-shared") == (kind == "shared") and row[share][1]}
+            if own and own[share][1] and others:
+                best = min(others, key=lambda name: others[name])
+                result[kind] = {"search": best, "share": share, "seconds": others[best],
+                                "own": own[share][1], "ratio": others[best] / own[share][1]}
+                break
     return result
 
 
@@ -205,27 +230,48 @@ def plot(runs: list[dict], facts: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8.5, 5), layout="constrained")
-    start = min(run["curve"][1][0] for run in runs if len(run["curve"]) > 1)
-    grid = np.geomspace(start, max(run["spent"] for run in runs), 400)
-    for name in dict.fromkeys(run["search"] for run in runs):
-        curves = []
-        for run in (run for run in runs if run["search"] == name):
-            seconds, shares = zip(*run["curve"], strict=True)
-            at = np.searchsorted(seconds, grid, side="right") - 1
-            curves.append(np.where(at >= 0, np.array(shares)[np.maximum(at, 0)], 0.0))
-        low, middle, high = np.quantile(curves, [0.25, 0.5, 0.75], axis=0)
-        color = COLORS[name.split("-")[0]]
-        style = "-" if name == "factored" else ":" if name.endswith("-shared") else "--"
-        own = name == "factored"
-        axes.plot(grid, middle, style, color=color, label=name, linewidth=2.5 if own else 1.3)
-        if own:
-            axes.fill_between(grid, low, high, color=color, alpha=0.15, linewidth=0)
-    axes.axhline(0.98, color="0.7", linewidth=0.8)
-    axes.set(xscale="log", ylim=(0.5, 1.005), xlim=(start, grid[-1]),
+    figure, axes = plt.subplots(figsize=(9, 5.4), layout="constrained")
+    grid = np.geomspace(5, max(run["spent"] for run in runs), 600)
+    lines, first = {}, grid[-1]
+    for name in ordered(runs):
+        own = [run for run in runs if run["search"] == name]
+        # As far as half of the runs went: what a search that stopped would have found is unknown.
+        end = float(np.median([run["curve"][-1][0] for run in own]))
+        at = grid[grid <= end]
+        low, middle, high = np.quantile([shares_at(run["curve"], at) for run in own],
+                                        [0.25, 0.5, 0.75], axis=0)
+        ours, shared = name == "factored", name.endswith("-shared")
+        color = COLORS[name.removesuffix("-shared")]
+        few = f" ({len(own)} seeds)" if len(own) < max(map(len, lines.values()), default=0) else ""
+        lines[name] = axes.plot(at, missing(middle), ":" if shared else "-", color=color,
+                                label=name + few, linewidth=3 if ours else 1.6)
+        axes.plot(at[-1], missing(middle[-1]), "o", color=color, markersize=7 if ours else 4)
+        if ours:
+            axes.fill_between(at, missing(low), missing(high), color=color, alpha=0.15,
+                              linewidth=0)
+        first = min(first, at[middle > 0.5][0] if (middle > 0.5).any() else first)
+    ticks = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+    axes.set(xscale="log", yscale="log", xlim=(0.9 * first, 1.1 * grid[-1]),
+             ylim=(0.5, missing(0.996)),
              xlabel="device seconds, as recorded in the table",
-             ylabel="share of the true hypervolume (median)")
+             ylabel="share of the true hypervolume, median")
+    axes.set_yticks([missing(share) for share in ticks], [f"{share:.0%}" for share in ticks])
+    axes.set_xticks(seconds := [at for at in (10, 30, 100, 300, 1000, 3000) if at > 0.9 * first],
+                    [str(at) for at in seconds])
+    axes.minorticks_off()
     axes.set_title(facts["source"], fontsize=9)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, loc="lower right", ncols=2)
     figure.savefig(path, dpi=130)
+
+
+def shares_at(curve: list[list[float]], seconds: Floats) -> Floats:
+    """Return the shares that a run had found at these device seconds."""
+    at, shares = zip(*curve, strict=True)
+    place = np.searchsorted(at, seconds, side="right") - 1
+    return np.where(place >= 0, np.array(shares)[np.maximum(place, 0)], 0.0)
+
+
+def missing(share: Any) -> Any:
+    """Return the share that is not found, drawn so that 98 and 99 % lie apart."""
+    return np.maximum(1.0 - np.asarray(share), 1e-4)
