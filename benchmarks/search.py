@@ -49,7 +49,7 @@ from ldmopt.study.raced import RIVALS
 
 SHARES = (0.90, 0.95, 0.98, 0.99)
 DIRECTIONS = ["maximize", "minimize", "minimize"]
-MOST_TRIALS = {"gp": 300, "gp-log": 300, "qlognehvi": 150}
+MOST_TRIALS = {"gp": 300, "gp-log": 300, "qlognehvi": 60}
 """Trials at the most of searches that take seconds to propose one; of the others 2,000."""
 
 LOGARITHMS = ("gp-log", "qlognehvi")

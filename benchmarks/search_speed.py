@@ -1,6 +1,6 @@
 """How long the factored search takes to propose a setting, and how much memory it needs.
 
-A study in memory is filled with trials at random cells of the invented table (at most 2,000
+A study in memory is filled with trials at random cells of the recorded table (at most 2,000
 distinct picture settings); then settings are proposed and told. Printed are wall and processor
 milliseconds of the sampler alone: of the first proposal, which takes all trials in, and of the rest
 the median and the worst; Optuna's own ask and suggest with it; and the process's peak memory.
@@ -25,19 +25,21 @@ from optuna.trial import create_trial
 MOST_PICTURES = 2000
 
 
-def filled(trials: int, name: str) -> tuple[search.Bench, optuna.Study]:
+def filled(trials: int) -> tuple[search.Bench, optuna.Study]:
     """Return a study with so many trials."""
-    bench = search.Bench(search_table.load(None, quick=False))
+    bench = search.Bench(search_table.load())
     table, rng = bench.table, np.random.default_rng(0)
+    costs = search.Predicted(table.seconds, table.memory, 0.0)
     study = optuna.create_study(directions=search.DIRECTIONS,
-                                sampler=search.sampler(name, bench, 0))
+                                sampler=search.factored(bench, costs, 0))
     distinct = rng.permutation(len(table.pictures))[:min(MOST_PICTURES, int(0.8 * trials))]
     for number in range(trials):
         picture = distinct[number] if number < len(distinct) else rng.choice(distinct)
         way = rng.integers(len(table.executions))
         study.add_trial(create_trial(
             params=bench.params({**table.pictures[picture], **table.executions[way]}),
-            distributions=bench.space, values=values(table, picture, way)))
+            distributions=bench.space, values=values(table, picture, way),
+            user_attrs={"evidence": (float(table.quality[picture, way]), 0.0)}))
     return bench, study
 
 
@@ -56,11 +58,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--proposals", type=int, default=60)
-    parser.add_argument("--search", choices=["factored", "factored-measured"], default="factored")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    bench, study = filled(options.trials, options.search)
+    bench, study = filled(options.trials)
     before, own, whole = megabytes(), [], []
     relative = study.sampler.sample_relative
 
@@ -79,9 +80,11 @@ def main() -> None:
                   else trial.suggest_categorical(name, item.choices)
                   for name, item in bench.space.items()}
         whole.append(time.perf_counter() - began)
-        study.tell(trial, values(bench.table, *bench.cell(params)))
+        told = values(bench.table, *bench.cell(params))
+        trial.set_user_attr("evidence", (float(told[0]), 0.0))
+        study.tell(trial, told)
     wall, processor = 1e3 * np.array(own).T
-    print(f"{options.trials} trials, {options.search}: first {wall[0]:.0f} ms; then median "
+    print(f"{options.trials} trials: first {wall[0]:.0f} ms; then median "
           f"{np.median(wall[1:]):.1f}, worst {wall[1:].max():.1f} ms (processor "
           f"{np.median(processor[1:]):.1f}, {processor[1:].max():.1f}); with ask and suggest "
           f"{1e3 * np.median(whole[1:]):.1f} ms; peak {megabytes():.0f} MB, "
