@@ -321,7 +321,7 @@ def main() -> None:
         print(name, seed, run["reached"], run["trials"], "trials", flush=True)
     facts = {"schema_version": 1, "source": table.source, "limit": limit,
              "picture_grid_seconds": table.picture_seconds, "grid_seconds": table.whole_seconds,
-             "environment": machine.describe("cpu")}
+             "most_trials": MOST_TRIALS, "environment": machine.describe("cpu")}
     search_outcome.tell(table, runs, facts, options.out, options.table)
 
 

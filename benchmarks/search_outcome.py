@@ -145,7 +145,6 @@ def summary(runs: list[dict]) -> dict[str, Any]:
         row["proposing_ms_at"] = {at: float(np.median(
             [run["proposing_ms_at"][str(at)] for run in own
              if str(at) in run.get("proposing_ms_at", {})])) for at in counts}
-        row["most_trials"] = max(run["trials"] for run in own)
         regrets = [item["regret"] for run in own for item in run["recommended"]]
         row["regret"] = [float(np.mean(regrets)), max(regrets)] if regrets else None
         found[name] = row
@@ -174,8 +173,9 @@ def text(facts: dict[str, Any]) -> str:
         if row["proposing_ms"][0] > SLOW:
             at = ", ".join(f"{milliseconds / 1e3:.1f} s at {count}"
                            for count, milliseconds in row["proposing_ms_at"].items())
-            lines += ["", f"{name} proposes slowly, hence {row['most_trials']} trials at the most "
-                          f"and {row['seeds']} seeds: {at} trials."]
+            most = facts["most_trials"][name.removesuffix("-shared")]
+            lines += ["", f"{name} proposes slowly, hence {most} trials at the most and few seeds: "
+                          f"{at} trials, with other work beside it."]
     own = facts["summary"].get("factored")
     if own and own["regret"]:
         lines += ["", f"Recommendations of factored at 8 budgets after {facts['limit']:.0f} device "
@@ -230,9 +230,10 @@ def plot(runs: list[dict], facts: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(9, 5.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10.5, 5.4), layout="constrained")
     grid = np.geomspace(5, max(run["spent"] for run in runs), 600)
-    lines, first = {}, grid[-1]
+    first = grid[-1]
+    most = max(sum(run["search"] == name for run in runs) for name in ordered(runs))
     for name in ordered(runs):
         own = [run for run in runs if run["search"] == name]
         # As far as half of the runs went: what a search that stopped would have found is unknown.
@@ -242,9 +243,9 @@ def plot(runs: list[dict], facts: dict[str, Any], path: Path) -> None:
                                         [0.25, 0.5, 0.75], axis=0)
         ours, shared = name == "factored", name.endswith("-shared")
         color = COLORS[name.removesuffix("-shared")]
-        few = f" ({len(own)} seeds)" if len(own) < max(map(len, lines.values()), default=0) else ""
-        lines[name] = axes.plot(at, missing(middle), ":" if shared else "-", color=color,
-                                label=name + few, linewidth=3 if ours else 1.6)
+        few = f" ({len(own)} of {most} seeds)" if len(own) < most else ""
+        axes.plot(at, missing(middle), ":" if shared else "-", color=color, label=name + few,
+                  linewidth=3 if ours else 1.6)
         axes.plot(at[-1], missing(middle[-1]), "o", color=color, markersize=7 if ours else 4)
         if ours:
             axes.fill_between(at, missing(low), missing(high), color=color, alpha=0.15,
@@ -261,7 +262,7 @@ def plot(runs: list[dict], facts: dict[str, Any], path: Path) -> None:
     axes.minorticks_off()
     axes.set_title(facts["source"], fontsize=9)
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower right", ncols=2)
+    figure.legend(fontsize=8, loc="outside right center")
     figure.savefig(path, dpi=130)
 
 
