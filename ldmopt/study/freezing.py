@@ -8,8 +8,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from ldmopt.errors import UserError
-from ldmopt.knob import Space
-from ldmopt.search import distributions, samples
+from ldmopt.knob import Choice, Number, Space
+from ldmopt.search import distributions
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.session import run_name
 from ldmopt.study.spec import StudySpec, parse_spec
@@ -53,12 +53,18 @@ def check_searched(space: Space) -> None:
     if not space.searched:
         raise UserError("[space] names no knob, so nothing would be searched; name one with its "
                         "values, for example steps = {low = 4, high = 50, log = true}")
-    some = samples(space)
     for name in space.searched:
-        if not any(name in setting for setting in some):
-            needs = " and ".join(space.knobs[name].when)
-            raise UserError(f"[space] {name} never acts: no searched or default value of {needs} "
-                            f"lets it; leave {name} out, or name other values of {needs}")
+        for other, fitting in space.knobs[name].when.items():
+            domain = space.searched.get(other)
+            if callable(fitting) or (domain is None and other not in space.default):
+                continue
+            values = ((space.default[other],) if domain is None else
+                      domain.values if isinstance(domain, Choice) else
+                      (domain.low, domain.high) if isinstance(domain, Number) else ())
+            if values and not any(value in fitting for value in values):
+                raise UserError(f"[space] {name} never acts: no searched or default value of "
+                                f"{other} lets it; leave {name} out, or name other values of "
+                                f"{other}")
 
 
 def check_home(work: Work) -> None:
