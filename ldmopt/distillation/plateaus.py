@@ -11,7 +11,7 @@ from ldmopt.contracts import Evidence, Value
 from ldmopt.distillation.additive import Additive, Level, levels
 from ldmopt.distillation.constants import EFFECTS, Constants
 from ldmopt.distillation.contrasts import Contrast, additive_contrast, contrast
-from ldmopt.distillation.costs import cost_ratios
+from ldmopt.distillation.costs import ADDED, cost_ratios
 from ldmopt.distillation.intervals import holm
 from ldmopt.distillation.provenance import of_search
 from ldmopt.distillation.table import Table, distinct, ordered, value_key
@@ -162,12 +162,14 @@ def _entry(
 ) -> dict[str, Any]:
     """Name the value that costs the fewest seconds, each compared with the first.
 
-    Differences of seconds that are not noticeable are none; the first of those is named then.
+    Differences of seconds that are not noticeable are none; the first of those is named then. What
+    an additive model says by chance alone is not told.
     """
     ratios = [1.0]
     for value in values[1:]:
         seconds, _ = cost_ratios(table, knob, [values[0]], [value])
-        ratios.append(seconds.ratio if seconds else float("inf"))
+        by_chance = seconds and seconds.basis == ADDED and seconds.p > constants.error(EFFECTS)
+        ratios.append(seconds.ratio if seconds and not by_chance else float("inf"))
     nearly = min(ratios) / (1.0 - constants.noticeable)
     cheapest = next(v for v, ratio in zip(values, ratios, strict=True) if ratio <= nearly)
     told = {str(v): r for v, r in zip(values, ratios, strict=True) if np.isfinite(r)}

@@ -252,7 +252,9 @@ def equivalent(row: Mapping[str, Any]) -> str:
     else:
         told = "give the same pictures"
     time = ("all take the same time" if evidence.get("same_seconds")
-            else f"**{row['cheapest']}** takes least time")
+            else f"**{row['cheapest']}** takes least time"
+            if len(evidence.get("seconds_ratio_to_first", row["values"])) == len(row["values"])
+            else "too few settings tell which takes least time")
     return f"**{row['knob']}**: {values} {told}; {time}."
 
 
