@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import ldmopt
 from ldmopt import machine
 from ldmopt.knob import Context, build_space
 from ldmopt.model import describe
@@ -44,3 +45,10 @@ def test_it_says_why(path):
     lines = path.read_text().splitlines()
     assert lines[0].startswith("# ")
     assert sum("#" in line for line in lines) >= 4
+
+
+def test_what_the_quickstart_found_is_a_valid_rulebook():
+    found = ldmopt.Rulebook.read(STUDIES[0].parent / "quickstart")
+    assert found.data["study"] == "quickstart"
+    assert {"best", "balanced", "fastest-not-worse"} <= {
+        row["id"] for row in found.data["recommendations"]}
