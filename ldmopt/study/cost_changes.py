@@ -2,9 +2,8 @@
 
 A search seldom tries two settings that differ in one knob alone, our own least of all: it runs
 each picture setting one way. The cost model has learned from every call that was timed, so it can
-be asked what a single change does to the settings that were tried. The rulebook's effects rest on
-that where too few were run side by side. It is kept in ``costs.json`` of the run folder, for
-whoever distills again.
+be asked what a single change does to the settings that were tried; the rulebook's effects rest on
+that. It is kept in ``costs.json`` of the run folder, for whoever distills again.
 """
 
 from __future__ import annotations
