@@ -51,6 +51,19 @@ def cost_ratios(
     table: Table, knob: str, start: Sequence[Value], end: Sequence[Value]
 ) -> tuple[Ratio | None, Ratio | None]:
     """Return how seconds and memory change from one group of values to another."""
+    ends = (_middle(start), _middle(end))
+    seconds, memory = (_modelled(table, cost, knob, *ends) for cost in COSTS)
+    if seconds is None or memory is None:
+        pairs = _pairs(table, knob, start, end)
+        seconds = seconds or _measured(table, COSTS[0], knob, ends, pairs)
+        memory = memory or _measured(table, COSTS[1], knob, ends, pairs)
+    return seconds, memory
+
+
+def _pairs(
+    table: Table, knob: str, start: Sequence[Value], end: Sequence[Value]
+) -> list[tuple[list[int], list[int]]]:
+    """Return which settings at either end are alike in all other knobs that vary."""
     before, after = ({value_key(value) for value in group} for group in (start, end))
     telling = table.varied - {knob}
     groups: dict[Setting, tuple[list[int], list[int]]] = {}
@@ -60,18 +73,15 @@ def cost_ratios(
             if key in keys:
                 rest = item.setting.only(telling)
                 groups.setdefault(rest, ([], []))[side].append(index)
-    pairs = [group for group in groups.values() if group[0] and group[1]]
-    ends = (_middle(start), _middle(end))
-    seconds, memory = (_ratio(table, cost, knob, ends, pairs) for cost in COSTS)
-    return seconds, memory
+    return [group for group in groups.values() if group[0] and group[1]]
 
 
-def _ratio(
+def _measured(
     table: Table, cost: str, knob: str, ends: tuple[Value, Value],
     pairs: Sequence[tuple[list[int], list[int]]],
 ) -> Ratio | None:
-    """Ask what knows best."""
-    told = _modelled(table, cost, knob, *ends) or _of_pairs(_costs(table, cost), pairs)
+    """Return what pairs tell, or else the additive model."""
+    told = _of_pairs(_costs(table, cost), pairs)
     if told is None:
         model = additive_model(table, cost)
         told = model.ratio(knob, *ends) if model else None

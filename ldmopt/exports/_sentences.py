@@ -192,9 +192,13 @@ def effects_reading(data: Mapping[str, Any]) -> str:
 
 def _modelled(rows: Sequence[Mapping[str, Any]]) -> str:
     """A word where seconds and memory are those of the study's cost model."""
-    told = any("cost model" in (row["evidence"].get("cost_basis") or "") for row in rows)
     return (" Seconds and memory are what the cost model, which has learned from every call that "
-            "was timed, says of that change alone." if told else "")
+            "was timed, says of that change alone." if any(map(_priced, rows)) else "")
+
+
+def _priced(row: Mapping[str, Any]) -> bool:
+    """Whether the study's cost model tells an effect's seconds."""
+    return "cost model" in (row["evidence"].get("cost_basis") or "")
 
 
 def _alone(data: Mapping[str, Any]) -> str:
@@ -225,8 +229,7 @@ def seen_in(row: Mapping[str, Any]) -> str:
     evidence = row["evidence"]
     pairs = evidence.get("pairs", 0)
     if not pairs:
-        cost = evidence.get("cost_basis") or ""
-        modelled = same_picture(row) and "cost model" in cost
+        modelled = same_picture(row) and _priced(row)
         return "all calls timed" if modelled else "all settings, additive model"
     given = condition_text(row["given"])
     count = f"{pairs} pair" + ("s" if pairs > 1 else "")
@@ -251,11 +254,17 @@ def equivalent(row: Mapping[str, Any]) -> str:
         told = f"cannot be told apart ({within})"
     else:
         told = "give the same pictures"
-    time = ("all take the same time" if evidence.get("same_seconds")
-            else f"**{row['cheapest']}** takes least time"
-            if len(evidence.get("seconds_ratio_to_first", row["values"])) == len(row["values"])
-            else "too few settings tell which takes least time")
-    return f"**{row['knob']}**: {values} {told}; {time}."
+    return f"**{row['knob']}**: {values} {told}; {_least_time(row)}."
+
+
+def _least_time(row: Mapping[str, Any]) -> str:
+    """Which of equal values takes least time, as far as that is told."""
+    evidence, values = row["evidence"], row["values"]
+    if evidence.get("same_seconds"):
+        return "all take the same time"
+    if len(evidence.get("seconds_ratio_to_first", values)) < len(values):
+        return "too few settings tell which takes least time"
+    return f"**{row['cheapest']}** takes least time"
 
 
 def nothing_to_avoid(data: Mapping[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ldmopt import registry
@@ -61,19 +61,29 @@ def conditional(space: Space) -> dict[str, str]:
     """Return the searched knobs that act only under some searched values, each with the reason."""
     found = {}
     for name in space.searched:
-        for other, fitting in space.knobs[name].when.items():
-            domain = space.searched.get(other)
-            if callable(fitting):
-                continue
-            if isinstance(domain, Number):
-                some = domain.low in fitting or domain.high in fitting
-                every = domain.low in fitting and domain.high in fitting
-            else:
-                values = domain.values if isinstance(domain, Choice) else ()
-                some, every = (rule(value in fitting for value in values) for rule in (any, all))
-            if domain is not None and some and not every:
+        for other, fits in acting_under(space, name):
+            if other in space.searched and any(fits) and not all(fits):
                 found[name] = other
     return found
+
+
+def acting_under(space: Space, name: str) -> Iterator[tuple[str, list[bool]]]:
+    """Yield the knobs that a knob depends on, and for each of their values whether it then acts.
+
+    Values are those searched, the ends alone of a range; of a knob that is not searched, the
+    default's. Conditions that only the model's facts decide are left out.
+    """
+    for other, fitting in space.knobs[name].when.items():
+        domain = space.searched.get(other)
+        values: tuple[Value, ...] = ()
+        if isinstance(domain, Number):
+            values = (domain.low, domain.high)
+        elif isinstance(domain, Choice):
+            values = domain.values
+        elif domain is None and other in space.default:
+            values = (space.default[other],)
+        if not callable(fitting):
+            yield other, [value in fitting for value in values]
 
 
 def distribution(domain: Domain) -> optuna.distributions.BaseDistribution:

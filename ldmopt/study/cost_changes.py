@@ -16,8 +16,9 @@ import numpy as np
 
 from ldmopt.contracts import CostChange, Setting, Value
 from ldmopt.distillation.table import distinct, value_key, varied
+from ldmopt.knob import Space
 from ldmopt.search.cost import CostModel, Prediction
-from ldmopt.search.demand import Counter
+from ldmopt.search.demand import Counter, Demand
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.probing import counter, learn
 from ldmopt.study.session import Session
@@ -55,34 +56,36 @@ def changes(session: Session, model: CostModel, tried: Sequence[Setting]) -> lis
     for knob in sorted(varied(tried)):
         values = distinct(tried, knob)
         base = space.default.get(knob, values[0])
+        before = [_demand(space, counts, one, knob, base) for one in some]
         for value in values:
-            if value_key(value) != value_key(base):
-                change = _change(session, model, counts, some, (knob, base, value))
-                found += [] if change is None else [change]
+            if value_key(value) == value_key(base):
+                continue
+            after = [_demand(space, counts, one, knob, value) for one in some]
+            both = [(old, new) for old, new in zip(before, after, strict=True) if old and new]
+            if both:
+                seconds, memory = _ratios(model, both)
+                found.append(CostChange(knob, base, value, seconds, memory))
     return found
 
 
-def _change(
-    session: Session, model: CostModel, counts: Counter, settings: Sequence[Setting],
-    step: tuple[str, Value, Value],
-) -> CostChange | None:
-    """Return one change; None where no setting can be had both ways."""
-    knob, base, value = step
-    ends = [(_with(session, one, knob, base), _with(session, one, knob, value))
-            for one in settings]
-    both = [(before, after) for before, after in ends if before and after]
-    if not both:
-        return None
-    before, after = ([counts.demand(pair[side]) for pair in both] for side in (0, 1))
-    seconds, memory = model.change(before, after), model.memory_change(before, after)
-    return CostChange(knob, base, value, _log(seconds), None if memory is None else _log(memory))
+def _ratios(
+    model: CostModel, both: Sequence[tuple[Demand, Demand]]
+) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    """Return the logarithms of both ratios, each with its deviation."""
+    before, after = zip(*both, strict=True)
+    memory = model.memory_change(before, after)
+    return _log(model.change(before, after)), None if memory is None else _log(memory)
 
 
-def _with(session: Session, setting: Setting, knob: str, value: Value) -> Setting | None:
-    """Return a setting with another value; None where the knob then does not act or is refused."""
-    space = session.space
+def _demand(
+    space: Space, counts: Counter, setting: Setting, knob: str, value: Value
+) -> Demand | None:
+    """Return what a setting with another value asks for.
+
+    None where the knob then does not act, or the value is refused.
+    """
     found = space.canonical({**setting, knob: value})
-    return None if knob not in found or space.refusal(found) else found
+    return None if knob not in found or space.refusal(found) else counts.demand(found)
 
 
 def _log(found: Prediction) -> tuple[float, float]:

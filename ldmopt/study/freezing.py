@@ -8,8 +8,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from ldmopt.errors import UserError
-from ldmopt.knob import Choice, Number, Space
-from ldmopt.search import distributions
+from ldmopt.knob import Space
+from ldmopt.search import acting_under, distributions
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.session import run_name
 from ldmopt.study.spec import StudySpec, parse_spec
@@ -54,14 +54,8 @@ def check_searched(space: Space) -> None:
         raise UserError("[space] names no knob, so nothing would be searched; name one with its "
                         "values, for example steps = {low = 4, high = 50, log = true}")
     for name in space.searched:
-        for other, fitting in space.knobs[name].when.items():
-            domain = space.searched.get(other)
-            if callable(fitting) or (domain is None and other not in space.default):
-                continue
-            values = ((space.default[other],) if domain is None else
-                      domain.values if isinstance(domain, Choice) else
-                      (domain.low, domain.high) if isinstance(domain, Number) else ())
-            if values and not any(value in fitting for value in values):
+        for other, fits in acting_under(space, name):
+            if fits and not any(fits):
                 raise UserError(f"[space] {name} never acts: no searched or default value of "
                                 f"{other} lets it; leave {name} out, or name other values of "
                                 f"{other}")
