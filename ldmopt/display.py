@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ldmopt.contracts import Trial
+from ldmopt.contracts import Cost, Quality, Setting, Trial
 from ldmopt.exports._sentences import ties
 from ldmopt.exports._words import OF_THE_DEFAULT, differing, judged_columns, telling
 from ldmopt.exports.taste_plots import whose
@@ -176,9 +176,8 @@ def share(state: State) -> float:
 
 def front_line(front: Sequence[Trial]) -> str:
     """Return the current front in a line, best first: win rates with the seconds they take."""
-    ranked = sorted(((trial.quality.win_rate, trial.cost.latency_seconds) for trial in front
-                     if trial.quality and trial.cost), key=lambda pair: (-pair[0], pair[1]))
-    shown = [f"{win:.2f} in {seconds:.3f} s" for win, seconds in ranked]
+    shown = [f"{quality.win_rate:.2f} in {cost.latency_seconds:.3f} s"
+             for quality, cost, _ in _ranked(front)]
     if len(shown) > FRONT_ROWS:
         shown = [*shown[: FRONT_ROWS - 2], "...", shown[-1]]
     return ", ".join(shown)
@@ -189,17 +188,19 @@ def front_table(front: Sequence[Trial], default: Trial | None) -> Table:
     table = Table("win rate", "seconds", "memory", "setting", box=None, pad_edge=False,
                   title="front so far (win rate against the default, unconfirmed)",
                   title_justify="left", title_style="dim")
-    ranked = sorted((t for t in front if t.quality and t.cost),
-                    key=lambda trial: -(trial.quality.win_rate if trial.quality else 0))
     base = default.setting if default else {}
-    for trial in ranked[:FRONT_ROWS]:
-        if trial.quality is None or trial.cost is None:
-            continue
-        changed = differing(trial.setting, base)
-        table.add_row(f"{trial.quality.win_rate:.2f}", f"{trial.cost.latency_seconds:.3f}",
-                      megabytes(trial.cost.peak_memory_bytes),
-                      words(changed) or "the default")
+    for quality, cost, setting in _ranked(front)[:FRONT_ROWS]:
+        table.add_row(f"{quality.win_rate:.2f}", f"{cost.latency_seconds:.3f}",
+                      megabytes(cost.peak_memory_bytes),
+                      words(differing(setting, base)) or "the default")
     return table
+
+
+def _ranked(front: Sequence[Trial]) -> list[tuple[Quality, Cost, Setting]]:
+    """Return what a front's trials showed, best first, and of equally good ones the quickest."""
+    known = [(trial.quality, trial.cost, trial.setting) for trial in front
+             if trial.quality and trial.cost]
+    return sorted(known, key=lambda row: (-row[0].win_rate, row[1].latency_seconds))
 
 
 def words(setting: Mapping[str, Any]) -> str:
