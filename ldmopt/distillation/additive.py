@@ -8,7 +8,7 @@ effect by prompt. What the model itself gets wrong, all prompts alike, is told b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import groupby
 
@@ -51,7 +51,11 @@ Column = tuple[str, Level] | None
 
 @dataclass(frozen=True)
 class ModelContrast:
-    """Difference of two levels by prompt, with the standard deviation of the model's error."""
+    """Difference of two levels by prompt, with the standard deviation of the model's error.
+
+    ``level`` is a mean win rate: of all settings, or of those under the condition of a pairwise
+    term that the difference rests on.
+    """
 
     by_prompt: Floats
     level: float
@@ -203,14 +207,28 @@ class PairwiseTerms:
             return None
         main = self.model.weights(self.knob, start, end)
         nothing = np.zeros_like(main)
-        found = [
-            self.fit.contrast(np.concatenate([base, [0.0], term[self.mine]]))
+        gap, inside, outside = (
+            np.concatenate([base, [0.0], term[self.mine]])
             for base, term in ((nothing, main), (main, main), (main, nothing))
-        ]
-        gap, within, without = found
-        if gap is None or within is None or without is None:
+        )
+        found = self.fit.contrast(gap)
+        within, without = (self._on(side, ends, weights)
+                           for side, weights in ((self.inside, inside), (~self.inside, outside)))
+        if found is None or within is None or without is None:
             return None
-        return gap, within, without
+        return found, within, without
+
+    def _on(
+        self, side: NDArray[np.bool_], ends: Sequence[NDArray[np.bool_]], weights: Floats
+    ) -> ModelContrast | None:
+        """A difference on one side, with the mean win rate of the settings that it rests on."""
+        found = self.fit.contrast(weights)
+        if found is None:
+            return None
+        resting, means = np.abs(weights @ self.fit.inverse), self.fit.wins.mean(axis=1)
+        level = np.mean([np.average(means[at & side], weights=resting[at & side] + SINGULAR)
+                         for at in ends])
+        return replace(found, level=float(level))
 
 
 @lru_cache(maxsize=2)

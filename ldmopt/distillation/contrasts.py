@@ -43,6 +43,7 @@ class Contrast:
         basis: `MATCHED`, `ADDITIVE` or `SAME_PICTURE`.
         contexts: settings of the other picture knobs under which both values were seen.
         by_context: contexts x prompts (one row for an additive contrast), differences of wins.
+        levels: contexts, the mean win rate of the two settings (none for an additive contrast).
         level: mean of the two values' win rates.
         deviation: standard deviation of the additive model's own error; 0 when matched.
         freedom: its degrees of freedom.
@@ -56,6 +57,7 @@ class Contrast:
     basis: str
     contexts: tuple[Setting, ...]
     by_context: Floats
+    levels: Floats
     level: float
     deviation: float = 0.0
     freedom: int = 1
@@ -101,7 +103,8 @@ def contrast(table: Table, knob: str, start: Value, end: Value) -> Contrast | No
         if seconds is None:
             return None
         return Contrast(
-            knob, start, end, SAME_PICTURE, (), np.zeros((0, 0)), 0.5, 0.0, 1, seconds, memory
+            knob, start, end, SAME_PICTURE, (), np.zeros((0, 0)), np.zeros(0), 0.5, 0.0, 1,
+            seconds, memory,
         )
     ends = (value_key(start), value_key(end))
     groups: dict[Setting, dict[tuple[str, object], int]] = {}
@@ -116,8 +119,11 @@ def contrast(table: Table, knob: str, start: Value, end: Value) -> Contrast | No
     rows = table.over_prompts(table.wins[second] - table.wins[first])
     if np.isnan(rows).all():
         return None
-    level = float(np.nanmean(table.wins[first + second]))
-    return Contrast(knob, start, end, MATCHED, tuple(pairs), rows, level, 0.0, 1, seconds, memory)
+    levels = (np.nanmean(table.wins[first], axis=1) + np.nanmean(table.wins[second], axis=1)) / 2.0
+    return Contrast(
+        knob, start, end, MATCHED, tuple(pairs), rows, levels, float(levels.mean()), 0.0, 1,
+        seconds, memory,
+    )  # fmt: skip
 
 
 def additive_contrast(
@@ -129,8 +135,8 @@ def additive_contrast(
         return None
     seconds, memory = cost_ratios(table, knob, start.members, end.members)
     return Contrast(
-        knob, start.label, end.label, ADDITIVE, (), found.by_prompt[None, :], found.level,
-        found.deviation, found.freedom, seconds, memory,
+        knob, start.label, end.label, ADDITIVE, (), found.by_prompt[None, :], np.zeros(0),
+        found.level, found.deviation, found.freedom, seconds, memory,
     )  # fmt: skip
 
 

@@ -6,6 +6,12 @@ settings differ in the compared knob alone the sides are means over pairs; else 
 of all knobs is given the pairwise terms of these two. Every split that could be made is tested and
 all of them are corrected together by Holm's method, so looking for them costs nothing but power.
 
+Near a win rate of 0 nothing is left to lose, near 1 nothing to gain: there two sides differ however
+alike a change is. So an effect is said to depend on a knob only if the sides differ in odds as well
+as in win rates: each side's interval excludes what the other side's odds ratio would make of the
+win rates here. (An interaction that a monotone change of scale takes away is one of the scale:
+Loftus 1978, Memory & Cognition 6.)
+
 What is said of a side was chosen to be said: its interval is that of Benjamini and Yekutieli (2005,
 JASA 100), at confidence 1 - R (1 - c) / m with R splits told of m tried, so that of the intervals
 that are told no more than 1 - c miss, on the average.
@@ -13,6 +19,7 @@ that are told no more than 1 - c miss, on the average.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,13 +43,19 @@ SMALLEST_GAP = 0.04
 MOST_CUTS = 3
 """Places where the values of a number are parted."""
 
+EDGE = 0.01
+"""Win rates count as no nearer to 0 and 1 than this where odds are taken of them."""
+
 Condition = Value | list[Value] | dict[str, Value]
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """An effect by prompt, with the error of the model that it comes from (0 where from none)."""
+    """An effect by prompt, with the error of the model that it comes from (0 where from none).
+
+    ``level`` is the mean of the win rates, against the default, of the settings that it compares.
+    """
 
     by_prompt: Floats
     level: float
@@ -55,6 +68,13 @@ class Effect:
             self.by_prompt, self.level, confidence, self.deviation, self.freedom
         )
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The two win rates, from their mean and their difference, kept `EDGE` off 0 and 1."""
+        half = float(self.by_prompt.mean()) / 2.0
+        low, high = (min(1.0 - EDGE, max(EDGE, self.level + way)) for way in (-half, half))
+        return low, high
+
 
 @dataclass(frozen=True)
 class Split:
@@ -64,6 +84,8 @@ class Split:
         knob: the other knob.
         conditions: what holds on either side.
         sides: the effect there.
+        levels: the mean win rate, against the default, of the settings compared there.
+        cramped: whether the other side's odds ratio would do there what was seen (see `_allows`).
         confidence: of the sides' intervals, after the choice.
         p_holm: of no difference between the sides.
         tried: how many splits were.
@@ -72,24 +94,50 @@ class Split:
     knob: str
     conditions: tuple[Condition, Condition]
     sides: tuple[Interval, Interval]
+    levels: tuple[float, float]
+    cramped: tuple[bool, bool]
     confidence: float
     p_holm: float
     tried: int
 
     @property
     def turns(self) -> bool:
-        """One side gains or loses, and the other does not do the same."""
+        """One side gains or loses, the other does not do the same, and has the room to."""
         directions = {int(i.low > 0.5) - int(i.high < 0.5) for i in self.sides}
-        return len(directions) == 2
+        return len(directions) == 2 and not any(self.cramped)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         rows = [
-            {"when": {self.knob: when}, "win_rate": i.estimate, "low": i.low, "high": i.high}
-            for when, i in zip(self.conditions, self.sides, strict=True)
+            {"when": {self.knob: when}, "win_rate": i.estimate, "low": i.low, "high": i.high,
+             "level": level, "cramped": cramped}
+            for when, i, level, cramped in zip(
+                self.conditions, self.sides, self.levels, self.cramped, strict=True)
         ]
         return {"knob": self.knob, "sides": rows, "p_holm": self.p_holm, "splits_tried": self.tried,
                 "confidence": self.confidence}  # fmt: skip
+
+
+def _allows(here: Effect, there: Effect, confidence: float) -> bool:
+    """Whether an effect's interval holds what the other one's odds ratio would do to it.
+
+    Either of the two win rates may be the one to start from: which value is named first is
+    arbitrary.
+    """
+    before, after = there.ends
+    ratio = _log_odds(after) - _log_odds(before)
+    start, end = here.ends
+    changes = (_win_rate(_log_odds(start) + ratio) - start, end - _win_rate(_log_odds(end) - ratio))
+    seen = here.interval(confidence)
+    return any(seen.low <= 0.5 + change <= seen.high for change in changes)
+
+
+def _log_odds(win_rate: float) -> float:
+    return math.log(win_rate / (1.0 - win_rate))
+
+
+def _win_rate(log_odds: float) -> float:
+    return 1.0 / (1.0 + math.exp(-log_odds))
 
 
 @dataclass(frozen=True)
@@ -102,11 +150,20 @@ class _Try:
     sides: tuple[Effect, Effect]
     gap: Interval
 
+    def told(self, confidence: float, after: float, p_holm: float, tried: int) -> Split:
+        """Return what is said of it, with intervals at a confidence after the choice."""
+        one, two = self.sides
+        return Split(
+            self.knob, self.conditions, (one.interval(after), two.interval(after)),
+            (one.level, two.level), (_allows(one, two, confidence), _allows(two, one, confidence)),
+            after, p_holm, tried,
+        )  # fmt: skip
+
 
 def splits(
     table: Table, contrasts: Sequence[Contrast], confidence: float, alpha: float
 ) -> dict[int, Split]:
-    """Return, by index of the contrast, the clearest split that holds.
+    """Return, by index of the contrast, the clearest split that holds; first those that turn.
 
     Args:
         table: what the contrasts were made of.
@@ -116,19 +173,17 @@ def splits(
     """
     tried = list(_tries(table, contrasts))
     adjusted = holm([item.gap.p for item in tried])
-    chosen: dict[int, tuple[_Try, float]] = {}
-    for item, p in sorted(zip(tried, adjusted, strict=True), key=lambda row: row[0].gap.p):
-        if p <= alpha and abs(item.gap.estimate - 0.5) >= SMALLEST_GAP:
-            chosen.setdefault(item.owner, (item, p))
-    after = 1.0 - len(chosen) * (1.0 - confidence) / max(1, len(tried))
-    return {
-        owner: Split(
-            item.knob, item.conditions,
-            (item.sides[0].interval(after), item.sides[1].interval(after)),
-            after, p, len(tried),
-        )
-        for owner, (item, p) in chosen.items()
-    }  # fmt: skip
+    holding = [(item, p) for item, p in zip(tried, adjusted, strict=True)
+               if p <= alpha and abs(item.gap.estimate - 0.5) >= SMALLEST_GAP]
+    owners = len({item.owner for item, _ in holding})
+    after = 1.0 - owners * (1.0 - confidence) / max(1, len(tried))
+    chosen: dict[int, Split] = {}
+    for item, p in sorted(holding, key=lambda row: row[0].gap.p):
+        found = item.told(confidence, after, p, len(tried))
+        held = chosen.get(item.owner)
+        if held is None or (found.turns and not held.turns):
+            chosen[item.owner] = found
+    return chosen
 
 
 def _tries(table: Table, contrasts: Sequence[Contrast]) -> Iterator[_Try]:
@@ -153,7 +208,8 @@ def _matched(owner: int, contrast: Contrast) -> Iterator[_Try]:
             common = ~np.isnan(rows[0]) & ~np.isnan(rows[1])
             if common.any():
                 gap = difference_interval((rows[0] - rows[1])[common] / 2.0, contrast.level)
-                sides = tuple(Effect(row[~np.isnan(row)], contrast.level) for row in rows)
+                sides = tuple(Effect(row[~np.isnan(row)], float(contrast.levels[part].mean()))
+                              for row, part in zip(rows, (inside, outside), strict=True))
                 yield _Try(owner, knob, conditions, (sides[0], sides[1]), _doubled(gap))
 
 

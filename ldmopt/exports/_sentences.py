@@ -215,8 +215,19 @@ def depending(row: Mapping[str, Any]) -> str:
     if not split:
         return ""
     verb = "depends" if "depends_on" in evidence else "is not alike everywhere"
-    told = "; ".join(f"{condition_text(s['when'])}: {win_text(s)}" for s in split["sides"])
+    told = "; ".join(f"{condition_text(s['when'])}: {win_text(s)}{_without_room(s, split)}"
+                     for s in split["sides"])
     return f"{row['knob']} {row['from']} → {row['to']} {verb}: {safe(told)}."
+
+
+def _without_room(side: Mapping[str, Any], split: Mapping[str, Any]) -> str:
+    """A word on the side that may differ only because its win rates are near 0 or 1."""
+    cramped = [item["level"] for item in split["sides"] if item.get("cramped")]
+    if not cramped or side["level"] != max(cramped, key=lambda level: abs(level - 0.5)):
+        return ""
+    left = "lose" if side["level"] < 0.5 else "gain"
+    return (f" (against the default both win {side['level']:.0%} of the time there, "
+            f"which leaves little to {left})")
 
 
 def same_picture(row: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from ldmopt.contracts import Setting
 from ldmopt.distillation import Constants, effects, table
 from ldmopt.distillation.contrasts import ADDITIVE, MATCHED, all_contrasts
+from ldmopt.exports._sentences import depending
 
 from .simulate import Study, grid
 
@@ -19,6 +20,16 @@ def turning(setting):
 def growing(setting):
     """One sampler is better, more so with more guidance."""
     return (setting["sampler"] == "ddim") * (0.25 + 1.2 * float(setting["guidance"] > 4))
+
+
+def ruined(setting):
+    """Little guidance ruins every picture; elsewhere one sampler loses."""
+    return -1.0 * (setting["sampler"] == "ddim") - 5.0 * float(setting["guidance"] < 4)
+
+
+def perfect(setting):
+    """With little guidance every picture is preferred, else one sampler is the better one."""
+    return 1.0 * (setting["sampler"] == "ddim") + 5.0 * float(setting["guidance"] < 4)
 
 
 def scattered(rng, count=80):
@@ -52,6 +63,24 @@ def test_an_effect_that_turns_depends(matched):
     assert 3.0 <= low["when"]["guidance"]["max"] <= 5.0
     assert split["confidence"] > 0.95
     assert split["splits_tried"] > 3
+
+
+@pytest.mark.parametrize("matched", [True, False])
+@pytest.mark.parametrize(("truth", "verdict", "room"), [
+    (ruined, "harmful", "little to lose"), (perfect, "worth it", "little to gain"),
+])  # fmt: skip
+def test_where_there_is_no_room_nothing_depends(matched, truth, verdict, room):
+    settings = grid(["pndm", "ddim"], [8, 16, 30], [1.0, 3.0, 5.0, 7.0]) if matched \
+        else scattered(np.random.default_rng(3))
+    rows = [e for e in effects_of(truth, settings) if e["knob"] == "sampler"]
+    assert [e["verdict"] for e in rows] == [verdict]
+    split = rows[0]["evidence"]["varies_with"]
+    assert split["knob"] == "guidance"
+    far = max(split["sides"], key=lambda side: abs(side["level"] - 0.5))
+    assert far["cramped"]
+    assert "max" in far["when"]["guidance"]
+    assert far["low"] < 0.5 < far["high"]
+    assert room in depending(rows[0])
 
 
 def test_a_gain_of_different_size_is_still_a_gain():
