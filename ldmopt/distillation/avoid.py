@@ -9,6 +9,7 @@ whenever it was stopped (Doob's optional stopping), and what is told is never wo
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from ldmopt.contracts import BlockWin, Evidence, Setting, Trial, Value
 from ldmopt.distillation.constants import AVOID, Constants
-from ldmopt.distillation.intervals import Interval, holm, mean_interval, mean_tests
+from ldmopt.distillation.intervals import Interval, mean_interval, mean_tests
 from ldmopt.distillation.provenance import of_search, scope
 from ldmopt.distillation.saddlepoint import Floats
 from ldmopt.distillation.table import Table, distinct, look_knobs, ordered, value_key
@@ -54,8 +55,9 @@ def avoid(evidence: Evidence, table: Table, constants: Constants) -> list[dict[s
 
     A rule of one or two knobs is told where its settings' pooled win rate is below
     ``0.5 - margin`` after Holm's correction over all rules that were looked at, nine in ten of
-    its settings are, and each of its conditions makes a difference of the margin; the default
-    never meets one. Its interval allows for its having been chosen (see `interactions`).
+    its settings are, chance would hardly gather settings that bad, and each of its conditions
+    makes a difference of the margin; the default never meets one. Its interval
+    allows for its having been chosen (see `interactions`).
     """
     return [*_losing(evidence, table, constants), *_failing(evidence, constants)]
 
@@ -73,17 +75,21 @@ def _losing(evidence: Evidence, table: Table, constants: Constants) -> list[dict
     if not tried or not by_prompt.size:
         return []
     pooled = _pooled(tried, by_prompt)
-    adjusted = holm(mean_tests(pooled, reference=floor)[1].tolist())
+    p_values, alike = mean_tests(pooled, reference=floor)[1], _alike(tried)
+    count = len(set(alike))
+    shares = _shares(tried, alike)
+    adjusted = _adjusted(p_values, alike, shares)
     found = [
         index
         for index, rule in enumerate(tried)
         if adjusted[index] <= constants.error(AVOID)
         and bad[rule.inside].mean() >= PURITY
-        and _beyond_chance(rule.inside, bad, constants.error(AVOID) / len(tried))
+        and _beyond_chance(rule.inside, _as_bad(rule.inside, means),
+                           constants.error(AVOID) * shares[index])
         and _each_part_matters(rule, means, constants.margin)
     ]
     told = _cover(found, tried, bad)
-    after = 1.0 - len(told) * (1.0 - constants.confidence) / len(tried)
+    after = 1.0 - len(told) * (1.0 - constants.confidence) / count
     shown = _shown(evidence, looks)
     rows = []
     for index in told:
@@ -99,12 +105,49 @@ def _losing(evidence: Evidence, table: Table, constants: Constants) -> list[dict
                 "counted_as": floor,
                 "prompts": len(values),
                 "p_holm": adjusted[index],
-                "rules_tried": len(tried),
+                "rules_tried": count,
                 "confidence": after,
                 **of_search(evidence, len(values)),
             },
         ))  # fmt: skip
     return rows
+
+
+def _alike(rules: Sequence[Rule]) -> list[int]:
+    """For each rule the first one that the very same settings meet: one hypothesis, one test."""
+    first: dict[bytes, int] = {}
+    return [first.setdefault(rule.inside.tobytes(), at) for at, rule in enumerate(rules)]
+
+
+def _shares(rules: Sequence[Rule], alike: Sequence[int]) -> list[float]:
+    """How the chance of a false rule is shared out: half to conditions on one knob, half on two.
+
+    There are few of the one and many of the other, and what is simple is asked first.
+    """
+    parts = [len(rules[at].parts) for at in alike]
+    counts = Counter(parts[at] for at in set(alike))
+    return [1.0 / (len(counts) * counts[width]) for width in parts]
+
+
+def _adjusted(p_values: Floats, alike: Sequence[int], shares: Sequence[float]) -> list[float]:
+    """Holm's method with shares (Holm 1979, section 3), each of the rules that are alike once."""
+    ranked = sorted(set(alike), key=lambda at: p_values[at] / shares[at])
+    left, running, found = 1.0, 0.0, {}
+    for at in ranked:
+        running = max(running, min(1.0, p_values[at] * left / shares[at]))
+        found[at] = running
+        left -= shares[at]
+    return [found[at] for at in alike]
+
+
+def _as_bad(inside: Mask, means: Floats) -> Mask:
+    """The settings that are as bad as those of a rule, the one in ten left out that may be good.
+
+    Counting these, `_beyond_chance` asks how often a rule that says nothing would meet settings
+    whose worst nine in ten are all so bad: exact, whatever share of all settings is bad.
+    """
+    worst = np.sort(means[inside])
+    return np.asarray(means <= worst[math.ceil(PURITY * len(worst) - ROUNDING) - 1], np.bool_)
 
 
 def _at_best(table: Table, floor: float) -> Floats:
@@ -152,9 +195,10 @@ def _loss(
 ) -> dict[str, Any]:
     """An entry for settings whose pictures lose."""
     worst = worst_picture(meeting)
+    dropped = seen["raced_out"]
     early = (
-        f"; {seen['raced_out']} of them were dropped early, and prompts that they were not "
-        f"shown count as {seen['counted_as']:.0%}" if seen["raced_out"] else ""
+        f"; {dropped} of them {'was' if dropped == 1 else 'were'} dropped early, and prompts not "
+        f"shown then count as {seen['counted_as']:.0%}" if dropped else ""
     )  # fmt: skip
     return {
         "when": dict(rule.when),
