@@ -285,11 +285,20 @@ class Preference:
 
 @dataclass(frozen=True)
 class BlockWin:
-    """The probability that a setting's picture is preferred to the default's, in one block."""
+    """The probability that a setting's picture is preferred to the default's, in one block.
+
+    Attributes:
+        prompt: of the block.
+        seed: of the block.
+        win: the probability, ties half.
+        tie: that two different pictures were called equal. A win of exactly 0.5 that is no tie is
+            that of one picture against itself, which is certain.
+    """
 
     prompt: str
     seed: int
     win: float
+    tie: bool = False
 
 
 @dataclass(frozen=True)
@@ -301,9 +310,15 @@ class Quality:
     high: float
     blocks: tuple[BlockWin, ...] = ()
 
+    @property
+    def certain(self) -> bool:
+        """Whether the pictures are the default's own in every block."""
+        return bool(self.blocks) and all(row.win == 0.5 and not row.tie for row in self.blocks)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data; blocks become ``[prompt, seed, win]``."""
-        rows = [[block.prompt, block.seed, block.win] for block in self.blocks]
+        """Return plain JSON data; blocks become ``[prompt, seed, win]``, ties end with ``true``."""
+        rows = [[row.prompt, row.seed, row.win, *([True] if row.tie else [])]
+                for row in self.blocks]
         return {"win_rate": self.win_rate, "low": self.low, "high": self.high, "blocks": rows}
 
     @classmethod

@@ -48,7 +48,10 @@ def test_cost_and_quality_survive_json():
     assert Cost.from_dict(json.loads(json.dumps(cost.to_dict()))) == cost
     assert cost.network_evaluations == 4
     assert Cost.from_dict({**cost.to_dict(), "of_a_later_version": 1}) == cost
-    quality = Quality(0.6, 0.5, 0.7, (BlockWin("a", 1, 0.6),))
+    blocks = (BlockWin("a", 1, 0.6), BlockWin("a", 2, 0.5), BlockWin("b", 1, 0.5, tie=True))
+    quality = Quality(0.6, 0.5, 0.7, blocks)
+    assert quality.to_dict()["blocks"] == [["a", 1, 0.6], ["a", 2, 0.5], ["b", 1, 0.5, True]]
+    assert [Quality(0.5, 0.5, 0.5, (row,)).certain for row in blocks] == [False, True, False]
     assert Quality.from_dict(json.loads(json.dumps(quality.to_dict()))) == quality
 
 

@@ -47,6 +47,7 @@ class Contrast:
         level: mean of the two values' win rates.
         deviation: standard deviation of the additive model's own error; 0 when matched.
         freedom: its degrees of freedom.
+        same: that all pictures are the default's own.
         seconds: the change in device seconds, None where no cost tells.
         memory: the change in peak memory.
     """
@@ -61,6 +62,7 @@ class Contrast:
     level: float
     deviation: float = 0.0
     freedom: int = 1
+    same: bool = False
     seconds: Ratio | None = None
     memory: Ratio | None = None
 
@@ -70,7 +72,7 @@ class Contrast:
 
     def interval(self, confidence: float) -> Interval:
         """Return 0.5 + the mean difference of win rates, with its interval."""
-        if self.basis == SAME_PICTURE:
+        if self.same or self.basis == SAME_PICTURE:
             return Interval(0.5, 0.5, 0.5)
         return difference_interval(
             self.differences(), self.level, confidence, self.deviation, self.freedom
@@ -103,8 +105,8 @@ def contrast(table: Table, knob: str, start: Value, end: Value) -> Contrast | No
         if seconds is None:
             return None
         return Contrast(
-            knob, start, end, SAME_PICTURE, (), np.zeros((0, 0)), np.zeros(0), 0.5, 0.0, 1,
-            seconds, memory,
+            knob, start, end, SAME_PICTURE, (), np.zeros((0, 0)), np.zeros(0), 0.5,
+            seconds=seconds, memory=memory,
         )
     ends = (value_key(start), value_key(end))
     groups: dict[Setting, dict[tuple[str, object], int]] = {}
@@ -121,8 +123,8 @@ def contrast(table: Table, knob: str, start: Value, end: Value) -> Contrast | No
         return None
     levels = (np.nanmean(table.wins[first], axis=1) + np.nanmean(table.wins[second], axis=1)) / 2.0
     return Contrast(
-        knob, start, end, MATCHED, tuple(pairs), rows, levels, float(levels.mean()), 0.0, 1,
-        seconds, memory,
+        knob, start, end, MATCHED, tuple(pairs), rows, levels, float(levels.mean()),
+        same=bool(table.same[first + second].all()), seconds=seconds, memory=memory,
     )  # fmt: skip
 
 
@@ -136,7 +138,7 @@ def additive_contrast(
     seconds, memory = cost_ratios(table, knob, start.members, end.members)
     return Contrast(
         knob, start.label, end.label, ADDITIVE, (), found.by_prompt[None, :], np.zeros(0),
-        found.level, found.deviation, found.freedom, seconds, memory,
+        found.level, found.deviation, found.freedom, seconds=seconds, memory=memory,
     )  # fmt: skip
 
 

@@ -249,8 +249,8 @@ def prompt_means(blocks: Iterable[BlockWin]) -> dict[str, float]:
 def win_rate(blocks: Sequence[BlockWin], confidence: float = 0.95) -> Quality:
     """Return the win rate over blocks with its interval over prompts.
 
-    Blocks that all read exactly 0.5, as those of the default against itself or of a setting with
-    the same pictures do, give 0.5 with the interval [0.5, 0.5]: nothing is uncertain there.
+    The default's own pictures, or those of a setting that makes the same, give 0.5 with the
+    interval [0.5, 0.5]: nothing is uncertain there.
 
     Raises:
         ValueError: there are no blocks, or a win is not within [0, 1].
@@ -258,8 +258,9 @@ def win_rate(blocks: Sequence[BlockWin], confidence: float = 0.95) -> Quality:
     means = np.array(list(prompt_means(blocks).values()), np.float64)
     if not len(means):
         raise ValueError("a win rate needs at least one block")
-    if all(block.win == 0.5 for block in blocks):
-        return Quality(0.5, 0.5, 0.5, tuple(blocks))
+    same = Quality(0.5, 0.5, 0.5, tuple(blocks))
+    if same.certain:
+        return same
     [low], [high] = mean_limits(means[None], confidence)
     return Quality(float(means.mean()), float(low), float(high), tuple(blocks))
 
@@ -284,6 +285,8 @@ def paired_win_rate(left: Quality, right: Quality, confidence: float = 0.95) -> 
 
     The p values are against 0.5, no difference. Without a common block: [0, 1].
     """
+    if left.certain and right.certain:
+        return Interval(0.5, 0.5, 0.5)
     values = np.array(list(paired_differences(left, right).values()), np.float64)
     level = (left.win_rate + right.win_rate) / 2.0
     return difference_interval(values, level, confidence)
@@ -307,8 +310,6 @@ def difference_interval(
     """
     if not len(values):
         return Interval(0.5, 0.0, 1.0)
-    if not np.any(values) and deviation == 0.0 and level == 0.5:
-        return Interval(0.5, 0.5, 0.5)
     room = room_of_difference(np.array([level]))
     found = mean_interval(values, confidence, (-1.0, 1.0), 0.0, float(room[0]), deviation, freedom)
     low, estimate, high = (

@@ -74,13 +74,13 @@ def shrunk(evidence: Evidence) -> list[Candidate]:
 
 def _mean_and_error(trial: Trial) -> tuple[float, float]:
     """A trial's win rate and its standard error over prompts, never quite 0."""
+    if trial.quality and trial.quality.certain:
+        return 0.5, 0.0
     blocks = trial.quality.blocks if trial.quality else ()
     values = np.array(list(prompt_means(blocks).values()), np.float64)
     if len(values) < 2:
         return (float(values.mean()) if len(values) else 0.5, 0.5)
     mean = float(values.mean())
-    if np.all(values == 0.5):
-        return 0.5, 0.0
     # two pseudo-prompts at 0 and 1 keep the error of all-alike wins above zero
     padded = float(((values - mean) ** 2).sum() + 0.5 * ((1 - mean) ** 2 + mean**2))
     return mean, math.sqrt(padded / len(values) / len(values))

@@ -34,6 +34,7 @@ class Table:
         measured: distinct settings, the default first.
         looks: distinct settings of the picture knobs alone, without those raced out.
         wins: looks x blocks; NaN where a look was not made for a block.
+        same: looks, whether all their pictures are the default's own.
         prompt_of: blocks, the index of each block's prompt.
         picture_knobs: the knobs that change the picture.
         default: the setting that wins are against.
@@ -45,6 +46,7 @@ class Table:
     measured: tuple[Measured, ...]
     looks: tuple[Setting, ...]
     wins: Floats
+    same: NDArray[np.bool_]
     prompt_of: NDArray[np.intp]
     picture_knobs: frozenset[str]
     default: Setting
@@ -120,6 +122,7 @@ def build(evidence: Evidence) -> Table:
         tuple(sorted(costs.values(), key=lambda item: item.setting != default)),
         tuple(whole),
         wins[: len(whole)],
+        np.array([quality.certain for quality in whole.values()], np.bool_),
         prompt_of,
         evidence.picture_knobs,
         default,

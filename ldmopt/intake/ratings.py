@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from ldmopt.contracts import Block, BlockWin, Quality
-from ldmopt.distillation.intervals import mean_limits, prompt_means, win_rate
+from ldmopt.distillation.intervals import win_rate
 from ldmopt.intake.shots import Shot
 
 BASES = ("same rater and seed", "same rater, different seeds", "different raters")
@@ -79,7 +79,7 @@ def judged(
     wins: dict[Block, list[float]] = {}
     first: dict[Block, Shot] = {}
     bases: Counter[str] = Counter()
-    same = True
+    others: set[Block] = set()
     for prompt, rows in own.items():
         for name, compare in zip(BASES, (_same_seed, _same_rater, _any_rater), strict=True):
             found = [(row, win) for row in rows if (win := compare(row, base[prompt])) is not None]
@@ -87,26 +87,17 @@ def judged(
                 bases[name] += 1
                 break
         for row, win in found:
-            wins.setdefault(block(row), []).append(win)
-            first.setdefault(block(row), row)
-            same = same and bool(row.picture) and all(
-                row.picture == other.picture for other in base[prompt] if other.seed == row.seed)
+            at = block(row)
+            wins.setdefault(at, []).append(win)
+            first.setdefault(at, row)
+            if not row.picture or any(row.picture != other.picture for other in base[prompt]
+                                      if other.seed == row.seed):
+                others.add(at)
     if not wins:
         return None
-    blocks = [BlockWin(one.prompt, one.seed, mean(values)) for one, values in wins.items()]
-    return Judged(_quality(blocks, same), _pictures(first.values()), dict(bases))
-
-
-def _quality(blocks: Sequence[BlockWin], same_pictures: bool) -> Quality:
-    """Return a win rate; ties of different pictures are as uncertain as any other outcome."""
-    found = win_rate(blocks)
-    if same_pictures or found.low < found.high:
-        return found
-    import numpy as np
-
-    means = np.array([list(prompt_means(blocks).values())], np.float64)
-    [low], [high] = mean_limits(means)
-    return Quality(found.win_rate, float(low), float(high), found.blocks)
+    blocks = [BlockWin(one.prompt, one.seed, win, tie=win == 0.5 and one in others)
+              for one, values in wins.items() for win in [mean(values)]]
+    return Judged(win_rate(blocks), _pictures(first.values()), dict(bases))
 
 
 def _same_seed(own: Shot, default: Sequence[Shot]) -> float | None:

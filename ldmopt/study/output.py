@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 
-from ldmopt.contracts import Block, Evidence, Quality, Setting
+from ldmopt.contracts import Block, Evidence, Setting
 from ldmopt.distillation import Constants, distill
 from ldmopt.errors import UserError
 from ldmopt.rulebook import Rulebook
@@ -21,9 +21,6 @@ from ldmopt.study.cost_changes import read_changes
 from ldmopt.study.folder import RunFolder, write
 from ldmopt.study.judging import RATINGS
 from ldmopt.study.spec import StudySpec, parse_spec
-
-TIE = 1e-9
-"""How far a rater's tie is put from 0.5: see `_with_ties`."""
 
 SHEET_PROMPTS = 6
 """Prompts, one a row, on the picture sheet."""
@@ -54,8 +51,6 @@ def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Ev
     """Return all that distillation needs of a generation."""
     frozen = study.user_attrs[records.FROZEN]
     trials, imported = records.finished(study), spec.imported is not None
-    if frozen["scorer"]["name"] == RATINGS:
-        trials = [replace(trial, quality=_with_ties(trial.quality)) for trial in trials]
     evidence = Evidence(
         study=spec.name,
         generation=int(study.study_name.rsplit("/g", 1)[1]),
@@ -71,19 +66,6 @@ def read_evidence(folder: RunFolder, spec: StudySpec, study: optuna.Study) -> Ev
         cost_changes=read_changes(folder),
     )
     return with_answers(evidence, folder, frozen)
-
-
-def _with_ties(quality: Quality | None) -> Quality | None:
-    """Return a win rate from ratings whose ties are told from wins of the same picture.
-
-    Distillation takes a win of exactly 0.5 for that of one picture against itself, which is
-    certain; what a rater calls equal today may be otherwise with the next prompt.
-    """
-    if quality is None or quality.low == quality.high:
-        return quality
-    blocks = tuple(replace(row, win=row.win + TIE) if row.win == 0.5 else row
-                   for row in quality.blocks)
-    return replace(quality, blocks=blocks)
 
 
 def scope(

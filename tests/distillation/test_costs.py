@@ -15,8 +15,8 @@ NONE = frozenset[str]()
 def table(rows):
     """Return settings with their seconds as a table; memory is the same for all."""
     measured = [Measured(Setting(setting), seconds, 100) for setting, seconds in rows]
-    return Table(tuple(measured), (), np.zeros((0, 0)), np.zeros(0, np.intp), NONE,
-                 measured[0].setting)
+    return Table(tuple(measured), (), np.zeros((0, 0)), np.zeros(0, np.bool_),
+                 np.zeros(0, np.intp), NONE, measured[0].setting)
 
 
 def test_a_knob_that_never_varies_parts_no_pairs():

@@ -113,6 +113,26 @@ def test_ties_are_half_and_raters_are_compared_with_themselves(table, tmp_path):
     assert any("one prompt only" in note for note in done.notes)
 
 
+def test_a_tie_of_two_pictures_is_marked_and_no_certainty(table, tmp_path):
+    """What was called equal here may be otherwise with the next prompt; one picture may not."""
+    for number in range(12):
+        picture(tmp_path / "pictures" / f"a{number}.png", number)
+        picture(tmp_path / "pictures" / f"b{number}.png", 100 + number)
+    rows = [{**BASE, "steps": steps, "prompt": f"p{prompt}", "seed": prompt, "rater": "ann",
+             "rating": prompt % 3, "seconds": steps / 10, "picture": f"pictures/{name}{prompt}.png"}
+            for steps, name in ((20, "a"), (30, "a"), (40, "b"))
+            for prompt in range(12)]  # fmt: skip
+    done = ldmopt.import_table(table(rows), tmp_path / "run", default={"steps": 20})
+    for steps, tie in ((30, False), (40, True)):
+        found = quality(done, steps=steps)
+        assert {(row[2], row[3:] == [True]) for row in found["blocks"]} == {(0.5, tie)}
+        assert (found["low"] < 0.4 < 0.6 < found["high"]) == tie
+        assert (found["low"] == found["high"] == 0.5) == (not tie)
+    effects = {row["from"]: row for row in done.rulebook.data["effects"]}
+    assert effects[20]["low"] == effects[20]["high"] == 0.5
+    assert effects[30]["low"] < 0.45 < 0.55 < effects[30]["high"]
+
+
 def test_without_common_seeds_or_raters_the_same_prompt_is_compared_and_that_is_said(
     table, tmp_path
 ):
