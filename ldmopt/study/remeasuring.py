@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from ldmopt.study.spec import StudySpec, parse_spec, prompts_of
 PROMPTS = 12
 """How many prompts are taken where nobody says otherwise."""
 
+KEPT_SECONDS = 7 * 86_400
+"""How long what an interrupted measurement left is kept for the same call to go on from."""
+
 SEEDS_FROM = 20_000
 """Seeds begin here, far from those of search and confirmation."""
 
@@ -38,7 +42,7 @@ def remeasure(
     """Measure a recommendation and its default on this machine.
 
     What was measured is kept until it is whole, in the user's cache: interrupted, the same call
-    goes on from there. Asked again afterwards it measures anew.
+    goes on from there, within a week (`KEPT_SECONDS`). Asked again afterwards it measures anew.
 
     Args:
         rulebook: a rulebook.json, best in its run folder: the study beside it says which
@@ -80,6 +84,7 @@ def remeasure(
     scorer = load_scorer(spec, folder, book.data["generation"] > 1 and has_own(folder))
     blocks = [Block(text, SEEDS_FROM + seed) for text in texts for seed in range(spec.seeds)]
     place = _place(spec, item.setting, blocks)
+    _forget_old(place.path)
     place.create()
     with held(place.path / "run.lock", f"the same measurement of {id!r}", "wait for it"):
         session = open_session(spec, place, scorer, report)
@@ -97,6 +102,16 @@ def _place(spec: StudySpec, setting: Mapping[str, Any], blocks: Sequence[Block])
             describe(spec.model).digest(), machine.describe("cpu")]
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     return RunFolder(machine.cache_folder("remeasured") / key[:24])
+
+
+def _forget_old(own: Path) -> None:
+    """Delete what other measurements left that nobody went on with, and that nobody holds."""
+    for path in own.parent.glob("*"):
+        lock = path / "run.lock"
+        if path == own or not lock.exists() or time.time() - lock.stat().st_mtime < KEPT_SECONDS:
+            continue
+        with suppress(UserError), held(lock, "an old measurement", "wait for it"):
+            shutil.rmtree(path)
 
 
 def _study(folder: RunFolder, book: Rulebook, device: str) -> StudySpec:

@@ -1,6 +1,7 @@
 """A recommendation measured again: what holds, what does not, and what cannot be told."""
 
 import json
+import os
 
 import pytest
 
@@ -8,6 +9,7 @@ import ldmopt
 from ldmopt.cli import app
 from ldmopt.errors import UserError
 from ldmopt.reconcile.estimates import Estimate
+from ldmopt.study.folder import held
 from ldmopt.study.remeasuring import _verdict
 
 
@@ -60,6 +62,32 @@ def test_an_interrupted_one_goes_on_and_a_whole_one_is_made_anew(run, cache):
     again = ldmopt.remeasure(run, id, count=5, report=states.append)
     assert states[-1].pictures == 10 and not states[-1].notes
     assert again["quality"] == whole["quality"]
+
+
+def test_what_was_left_behind_goes_after_a_week(run, cache):
+    """Unless it is what goes on now, is younger, or is held by another process."""
+    id = json.loads((run / "rulebook.json").read_text())["recommendations"][0]["id"]
+
+    def interrupt(state):
+        if state.pictures == 2:
+            raise KeyboardInterrupt
+
+    def leave(count):
+        before = set(cache.glob("*"))
+        with pytest.raises(KeyboardInterrupt):
+            ldmopt.remeasure(run, id, count=count, report=interrupt)
+        [made] = set(cache.glob("*")) - before
+        return made
+
+    old, going_on, busy, young = (leave(count) for count in (2, 3, 4, 5))
+    for place in (old, going_on, busy):
+        os.utime(place / "run.lock", (0, 0))
+    states = []
+    with held(busy / "run.lock", "it", "wait"):
+        os.utime(busy / "run.lock", (0, 0))
+        ldmopt.remeasure(run, id, count=3, report=states.append)
+    assert "going on" in states[-1].notes[0]
+    assert set(cache.iterdir()) == {busy, young}
 
 
 def test_in_its_run_folder_on_prompts_never_seen(run):
