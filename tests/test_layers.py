@@ -24,6 +24,7 @@ RANKS = [
     ["apply", "checkup", "preview", "display", "shapes", "testing", "rules",
      "linting", "catalogue", "ready"],
     ["cli", "__init__"],
+    ["__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
