@@ -20,8 +20,8 @@ REPEATS_BEFORE_END = 40
 nothing of the budget, the space counts as searched."""
 
 
-def search(work: Work, proposer: Proposer, kept: int = 0) -> None:
-    """Measure what is proposed until the budget ends.
+def search(work: Work, proposer: Proposer, kept: int = 0) -> str:
+    """Measure what is proposed until the budget ends; return in words why it ended.
 
     Args:
         work: the generation.
@@ -34,7 +34,6 @@ def search(work: Work, proposer: Proposer, kept: int = 0) -> None:
     revive(work.study)
     gains = _gains(work.study)
     repeats, why = 0, ""
-    work.tell("search", "")
     while repeats < REPEATS_BEFORE_END and not (why := why_it_ends(work, gains, kept)):
         asked = proposer.ask()
         for index, (trial, setting) in enumerate(asked):
@@ -52,7 +51,7 @@ def search(work: Work, proposer: Proposer, kept: int = 0) -> None:
             _look(work, fresh)
         if proposer.used_up:
             break
-    work.tell("search", f"ended: {why}" if why else "ended: nothing new was proposed")
+    return why or "nothing new was proposed"
 
 
 def revive(study: optuna.Study) -> None:

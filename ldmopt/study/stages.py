@@ -84,10 +84,12 @@ def _run(spec: StudySpec, folder: RunFolder, report: Report) -> Rulebook:
             known = earlier.warm_start(session, work.frozen)
             earlier.queue(session, work.study, known)
             proposer = Proposer(work, earlier.as_evidence(session, known))
+            work.tell("search", "")
             search(work, proposer, kept=proposer.kept)
             fill(work, proposer)
             # What was kept for filling and was not needed.
-            search(work, proposer)
+            why = search(work, proposer)
+            work.tell("search", f"ended: {why}")
         sum_up(work)
         confirm(work)
         work.tell("distill", "writing the rulebook")
