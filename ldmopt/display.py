@@ -192,7 +192,7 @@ def front_table(front: Sequence[Trial], default: Trial | None) -> Table:
     for quality, cost, setting in _ranked(front)[:FRONT_ROWS]:
         table.add_row(f"{quality.win_rate:.2f}", f"{cost.latency_seconds:.3f}",
                       megabytes(cost.peak_memory_bytes),
-                      words(differing(setting, base)) or "the default")
+                      escape(words(differing(setting, base))) or "the default")
     return table
 
 
@@ -227,7 +227,8 @@ def recommendations_table(data: Mapping[str, Any]) -> Table:
     shown = telling(base, [item["setting"] for item in data["recommendations"]])
     plain = [OF_THE_DEFAULT[name] for name in judged]
     table.add_row("default", *plain, f"{seconds:.3f}" if seconds else "-",
-                  megabytes(default["cost"].get("peak_memory_bytes")), words(shown), style="dim")
+                  megabytes(default["cost"].get("peak_memory_bytes")), escape(words(shown)),
+                  style="dim")
     same: dict[str, list[dict[str, Any]]] = {}
     for item in data["recommendations"]:
         same.setdefault(str(item["setting"]), []).append(item)
@@ -240,7 +241,7 @@ def recommendations_table(data: Mapping[str, Any]) -> Table:
             *(escape(text(quality)) for text in judged.values()),
             "-" if cost["seconds"] is None else f"{cost['seconds']:.3f}",
             megabytes(cost["peak_memory_bytes"]),
-            words(changed) or "the default",
+            escape(words(changed)) or "the default",
         )
     return table
 

@@ -32,8 +32,7 @@ encoder = "standin"
 
 def call(*arguments):
     """Run the command line as a user does; return exit code, output and errors."""
-    code = "from ldmopt.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)],
+    done = subprocess.run([sys.executable, "-m", "ldmopt", *map(str, arguments)],
                           capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 
@@ -137,7 +136,7 @@ def test_wrong_usage_ends_with_two():
 
 
 def test_disk_full_loses_nothing(capsys, study, tmp_path, monkeypatch):
-    out, plain, written = tmp_path / "run", Path.write_bytes, []
+    out, plain, written = tmp_path / "run [red]", Path.write_bytes, []
 
     def full(self, data):
         if self.parent.parent.name == "pictures":
@@ -156,6 +155,8 @@ def test_disk_full_loses_nothing(capsys, study, tmp_path, monkeypatch):
     assert len(finished) == 4
     result = CliRunner().invoke(app, ["run", str(study()), "--out", str(out)])
     assert result.exit_code == 0
+    assert f"In {out}: rulebook.md" in result.output
+    assert result.output.count("ended: 3 trials") == 1
     again = [row for row in RunFolder(out).read_journal() if "digest" in row]
     assert again[:4] == finished
 
@@ -188,12 +189,12 @@ def test_the_whole_line(study, tmp_path):
     rulebook = out / "rulebook.json"
     identity = json.loads(rulebook.read_text())["recommendations"][0]["id"]
     code, _, errors = call("generate", "--rulebook", rulebook, "--id", identity, "--prompt",
-                           "a house", "-o", tmp_path / "a.png")
+                           "a [red] house", "-o", tmp_path / "a.png")
     assert code == 0, errors
     from PIL import Image
 
     with Image.open(tmp_path / "a.png") as image:
-        assert image.text["parameters"].startswith("a house\nSteps: ")
+        assert image.text["parameters"].startswith("a [red] house\nSteps: ")
     assert call("rulebook", out)[0] == call("validate", rulebook)[0] == 0
     assert call("plan", study(), "--json")[0] == 0
     assert call("doctor", "--json")[0] == 0

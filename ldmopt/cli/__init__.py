@@ -43,7 +43,7 @@ def run(
     screen.print(recommendations_table(rulebook.data))
     folder = out or Path("runs") / rulebook.data["study"]
     screen.print(f"\nIn {folder}: rulebook.md, rulebook.json, sheet.png, front.png",
-                  highlight=False)
+                  highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

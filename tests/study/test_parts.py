@@ -1,12 +1,15 @@
 """Parts of the stages that need no host."""
 
+import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import optuna
 import pytest
+from rich.console import Console
 
 from ldmopt.contracts import Block, BlockWin, Cost, Preference, Quality, Setting, Trial
-from ldmopt.display import counted, front_line
+from ldmopt.display import counted, front_line, front_table, recommendations_table
 from ldmopt.errors import UserError
 from ldmopt.knob import Context, build_space
 from ldmopt.model import describe
@@ -102,6 +105,21 @@ def test_the_front_in_a_line():
     assert front_line(two) == "0.60 in 2.000 s, 0.40 in 0.500 s"
     many = front_line([trial(n, n / 20, float(n)) for n in range(1, 13)]).split(", ")
     assert len(many) == 8 and many[-1] == "0.05 in 1.000 s" and many[-2] == "..."
+
+
+def test_brackets_in_values_are_printed_as_they_are():
+    base = trial(0, 0.5, 1.0)
+    front = [replace(base, setting=Setting(steps=1, mood="[red]warm[/]"))]
+    found = {"setting": dict(front[0].setting), "id": "balanced", "cost": base.cost.to_dict(),
+             "runner_up": None,
+             "quality": {"win_rate": 0.6, "low": 0.5, "high": 0.7, "human": None}}
+    data = {"default": {"setting": {"steps": 0, "mood": "[/]"}, "cost": base.cost.to_dict()},
+            "scope": {"scorer": "[x]"}, "recommendations": [found]}
+    for table in (front_table(front, base), recommendations_table(data)):
+        screen = Console(file=io.StringIO(), width=140)
+        screen.print(table)
+        assert "mood=[red]warm[/]" in screen.file.getvalue()
+    assert "mood=[/]" in screen.file.getvalue()
 
 
 def test_when_a_search_ends():
