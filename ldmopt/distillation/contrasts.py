@@ -9,8 +9,8 @@ the model's own error, from its residuals, is then added to that of sampling pro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Contrast:
         deviation: standard deviation of the additive model's own error; 0 when matched.
         freedom: its degrees of freedom.
         same: that all pictures are the default's own.
+        grouped: by value, the least and greatest of the numbers that it stands for.
         seconds: the change in device seconds, None where no cost tells.
         memory: the change in peak memory.
     """
@@ -63,6 +64,7 @@ class Contrast:
     deviation: float = 0.0
     freedom: int = 1
     same: bool = False
+    grouped: Mapping[Value, tuple[Value, Value]] = field(default_factory=dict)
     seconds: Ratio | None = None
     memory: Ratio | None = None
 
@@ -138,7 +140,10 @@ def additive_contrast(
     seconds, memory = cost_ratios(table, knob, start.members, end.members)
     return Contrast(
         knob, start.label, end.label, ADDITIVE, (), found.by_prompt[None, :], np.zeros(0),
-        found.level, found.deviation, found.freedom, seconds=seconds, memory=memory,
+        found.level, found.deviation, found.freedom,
+        grouped={step.label: (step.members[0], step.members[-1])
+                 for step in (start, end) if len(step.members) > 1},
+        seconds=seconds, memory=memory,
     )  # fmt: skip
 
 
@@ -204,14 +209,14 @@ def _by_chance(table: Table, knob: str, rows: Sequence[Contrast]) -> bool:
     single = all(len(c.contexts) < 2 for c in rows)
     if ordered(table.looks, knob) and values > (MOST_LEVELS + 1 if single else GRID_VALUES):
         return True
-    return all(_matched_share(table, knob, c) < LEAST_SHARE for c in rows)
+    return not any(well_matched(table, c) for c in rows)
 
 
-def _matched_share(table: Table, knob: str, found: Contrast) -> float:
-    """The share of settings at a contrast's two values that have their pair."""
+def well_matched(table: Table, found: Contrast) -> bool:
+    """Whether enough of the settings at a contrast's two values have their pair."""
     ends = {value_key(found.start), value_key(found.end)}
-    there = sum(knob in look and value_key(look[knob]) in ends for look in table.looks)
-    return 2.0 * len(found.contexts) / there
+    there = sum(found.knob in look and value_key(look[found.knob]) in ends for look in table.looks)
+    return 2.0 * len(found.contexts) / there >= LEAST_SHARE
 
 
 def additive_pairs(table: Table, model: Additive | None, knob: str) -> list[Contrast]:

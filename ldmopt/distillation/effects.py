@@ -79,13 +79,16 @@ def verdict_of(
 
 
 def cost_verdict(contrast: Contrast, adjusted: float, constants: Constants) -> str:
-    """Return the verdict on a change that leaves the picture as it is: seconds and memory."""
+    """Return the verdict on a change that leaves the picture as it is: seconds and memory.
+
+    Seconds that go the other way than memory, but were not shown to, leave nothing to conclude.
+    """
     shown = contrast.seconds is not None and adjusted <= constants.error(EFFECTS)
-    seconds = contrast.seconds.ratio if contrast.seconds and shown else 1.0
-    memory = contrast.memory.ratio if contrast.memory else 1.0
-    signs = {_sign(seconds, constants), _sign(memory, constants)} - {0}
-    if len(signs) == 2:
-        return "depends"
+    seconds = _sign(contrast.seconds.ratio, constants) if contrast.seconds else 0
+    memory = _sign(contrast.memory.ratio, constants) if contrast.memory else 0
+    if seconds * memory < 0:
+        return "depends" if shown else "no difference shown"
+    signs = {seconds if shown else 0, memory} - {0}
     if not signs:
         return "no difference shown"
     return "worth it" if signs == {-1} else "not worth it"
@@ -115,7 +118,14 @@ def _seen(contrast: Contrast) -> dict[str, Any]:
         "cost_pairs": pairs,
         "cost_basis": contrast.seconds.basis if contrast.seconds else None,
         "prompts": _prompts(contrast),
+        **told_groups(contrast),
     }
+
+
+def told_groups(contrast: Contrast) -> dict[str, Any]:
+    """Say which numbers were compared as a group, where any were."""
+    found = {str(value): list(ends) for value, ends in contrast.grouped.items()}
+    return {"grouped": found} if found else {}
 
 
 def _row(

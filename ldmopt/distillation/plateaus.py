@@ -10,8 +10,9 @@ import numpy as np
 from ldmopt.contracts import Evidence, Value
 from ldmopt.distillation.additive import Additive, Level, levels
 from ldmopt.distillation.constants import EFFECTS, Constants
-from ldmopt.distillation.contrasts import Contrast, additive_contrast, contrast
-from ldmopt.distillation.costs import ADDED, cost_ratios
+from ldmopt.distillation.contrasts import Contrast, additive_contrast, contrast, well_matched
+from ldmopt.distillation.costs import ADDED, Ratio, cost_ratios
+from ldmopt.distillation.effects import told_groups
 from ldmopt.distillation.intervals import holm
 from ldmopt.distillation.provenance import of_search
 from ldmopt.distillation.table import Table, distinct, ordered, value_key
@@ -58,7 +59,8 @@ def _plateau(evidence: Evidence, found: Contrast, constants: Constants) -> dict[
         "seconds_ratio": found.seconds.ratio if found.seconds else None,
         "evidence": {
             "to": found.end, "basis": found.basis, "pairs": len(found.contexts),
-            "prompts": (prompts := len(found.differences())), **of_search(evidence, prompts),
+            **told_groups(found), "prompts": (prompts := len(found.differences())),
+            **of_search(evidence, prompts),
         },
     }
 
@@ -70,10 +72,15 @@ def _numeric(table: Table) -> list[str]:
 def _compare(
     table: Table, model: Additive | None, knob: str, start: Level, end: Level
 ) -> Contrast | None:
-    """Matched where single values are and some settings fit, else by the additive model."""
+    """Matched where single values are and enough settings fit, else by the additive model.
+
+    A few pairs that are there by chance say nothing of values as such.
+    """
     single = len(start.members) == len(end.members) == 1
     matched = contrast(table, knob, start.label, end.label) if single else None
-    return matched or additive_contrast(table, model, knob, start, end)
+    if matched is not None and well_matched(table, matched):
+        return matched
+    return additive_contrast(table, model, knob, start, end)
 
 
 def equivalent(
@@ -145,14 +152,16 @@ def _group_evidence(
     close: dict[frozenset[tuple[str, object]], Contrast],
     constants: Constants,
 ) -> dict[str, Any]:
-    """The widest limits of any pair in the group."""
+    """The widest limits of any two values in the group, and the fewest pairs of settings."""
     keys = {value_key(value) for value in group}
-    inside = [c.interval(constants.confidence) for pair, c in close.items() if pair <= keys]
+    inside = [c for pair, c in close.items() if pair <= keys]
+    limits = [c.interval(constants.confidence) for c in inside]
+    least = min(inside, key=lambda c: len(c.contexts))
     return {
-        "basis": next(c.basis for pair, c in close.items() if pair <= keys),
-        "low": min(i.low for i in inside),
-        "high": max(i.high for i in inside),
-        "pairs": len(inside),
+        "basis": least.basis,
+        "low": min(i.low for i in limits),
+        "high": max(i.high for i in limits),
+        "pairs": len(least.contexts),
     }
 
 
@@ -162,22 +171,32 @@ def _entry(
 ) -> dict[str, Any]:
     """Name the value that costs the fewest seconds, each compared with the first.
 
-    Differences of seconds that are not noticeable are none; the first of those is named then. What
-    an additive model says by chance alone is not told.
+    Differences that are not noticeable are none; the first of those is named then. What an
+    additive model says by chance alone is not told. Memory is told where it differs.
     """
-    ratios = [1.0]
-    for value in values[1:]:
-        seconds, _ = cost_ratios(table, knob, [values[0]], [value])
-        by_chance = seconds and seconds.basis == ADDED and seconds.p > constants.error(EFFECTS)
-        ratios.append(seconds.ratio if seconds and not by_chance else float("inf"))
-    nearly = min(ratios) / (1.0 - constants.noticeable)
-    cheapest = next(v for v, ratio in zip(values, ratios, strict=True) if ratio <= nearly)
-    told = {str(v): r for v, r in zip(values, ratios, strict=True) if np.isfinite(r)}
-    same = len(told) == len(values) and max(ratios) <= nearly
+    both = [cost_ratios(table, knob, [values[0]], [value]) for value in values[1:]]
+    cheapest, same, told = _least(values, [seconds for seconds, _ in both], constants)
+    smallest, alike, sizes = _least(values, [memory for _, memory in both], constants)
+    memory = {"memory_ratio_to_first": sizes, "smallest": smallest}
     return {
         "knob": knob,
         "values": list(values),
         "cheapest": cheapest,
         "given": {},
-        "evidence": {**evidence, "seconds_ratio_to_first": told, "same_seconds": same},
+        "evidence": {**evidence, "seconds_ratio_to_first": told, "same_seconds": same,
+                     **(memory if len(sizes) == len(values) and not alike else {})},
     }
+
+
+def _least(
+    values: Sequence[Value], changes: Sequence[Ratio | None], constants: Constants
+) -> tuple[Value, bool, dict[str, float]]:
+    """Return the value that costs least, whether all cost the same, and ratios to the first."""
+    ratios = [1.0]
+    for change in changes:
+        by_chance = change and change.basis == ADDED and change.p > constants.error(EFFECTS)
+        ratios.append(change.ratio if change and not by_chance else float("inf"))
+    nearly = min(ratios) / (1.0 - constants.noticeable)
+    least = next(v for v, ratio in zip(values, ratios, strict=True) if ratio <= nearly)
+    told = {str(v): r for v, r in zip(values, ratios, strict=True) if np.isfinite(r)}
+    return least, len(told) == len(values) and max(ratios) <= nearly, told

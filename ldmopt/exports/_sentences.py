@@ -185,9 +185,21 @@ def effects_reading(data: Mapping[str, Any]) -> str:
         f"better. Verdicts allow for {count} comparisons made at once (Holm), intervals do not, "
         "so an interval off 0.50 may still read *no difference shown*. *Worth it* asks for a "
         f"gain of at least {worth:g}; *depends* means that it helps under some conditions only, or "
-        f"saves seconds at the price of memory or the other way round.{_modelled(rows)}"
-        f"{_alone(data)}"
+        f"saves seconds at the price of memory or the other way round.{_groups(rows)}"
+        f"{_modelled(rows)}{_alone(data)}"
     )
+
+
+def _groups(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A word where numbers were compared in groups."""
+    return (" Where a knob took many values they are compared in groups, each named by its middle "
+            "value." if any("grouped" in row["evidence"] for row in rows) else "")
+
+
+def named(row: Mapping[str, Any], value: Any) -> str:
+    """A value of a rule; one that stands for a group of numbers with their range."""
+    ends = row["evidence"].get("grouped", {}).get(str(value))
+    return f"{value} ({ends[0]}–{ends[1]})" if ends else str(value)
 
 
 def _modelled(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -235,13 +247,15 @@ def same_picture(row: Mapping[str, Any]) -> bool:
     return bool(row["low"] == row["high"] == 0.5)
 
 
+MODEL = "all settings, additive model"
+
+
 def seen_in(row: Mapping[str, Any]) -> str:
     """What an effect rests on, in a few words."""
     evidence = row["evidence"]
     pairs = evidence.get("pairs", 0)
     if not pairs:
-        modelled = same_picture(row) and _priced(row)
-        return "all calls timed" if modelled else "all settings, additive model"
+        return "all calls timed" if _priced(row) and same_picture(row) else MODEL
     given = condition_text(row["given"])
     count = f"{pairs} pair" + ("s" if pairs > 1 else "")
     return f"{count}, {given}" if given else count
@@ -249,9 +263,10 @@ def seen_in(row: Mapping[str, Any]) -> str:
 
 def plateau(row: Mapping[str, Any]) -> str:
     """Where more of a knob brings nothing."""
-    top = row.get("evidence", {}).get("to", "more")
+    top = row["evidence"].get("to", "more")
     return (
-        f"Beyond **{row['knob']} {row['beyond']}** nothing was gained: going on to {top} "
+        f"Beyond **{row['knob']} {named(row, row['beyond'])}** nothing was gained: going on to "
+        f"{named(row, top)} "
         f"costs {times_text(row['seconds_ratio'])} seconds for {win_text(row)}."
     )
 
@@ -262,10 +277,12 @@ def equivalent(row: Mapping[str, Any]) -> str:
     evidence = row["evidence"]
     if "low" in evidence:
         within = f"differences within [{evidence['low']:.2f}, {evidence['high']:.2f}]"
-        told = f"cannot be told apart ({within})"
+        pairs = evidence.get("pairs")
+        seen = f"{pairs} pair{'s' * (pairs > 1)} of settings" if pairs else MODEL
+        told = f"cannot be told apart ({within}; {seen})"
     else:
         told = "give the same pictures"
-    return f"**{row['knob']}**: {values} {told}; {_least_time(row)}."
+    return f"**{row['knob']}**: {values} {told}; {_least_time(row)}{_least_memory(row)}."
 
 
 def _least_time(row: Mapping[str, Any]) -> str:
@@ -276,6 +293,15 @@ def _least_time(row: Mapping[str, Any]) -> str:
     if len(evidence.get("seconds_ratio_to_first", values)) < len(values):
         return "too few settings tell which takes least time"
     return f"**{row['cheapest']}** takes least time"
+
+
+def _least_memory(row: Mapping[str, Any]) -> str:
+    """Which of equal values takes least memory, where that differs."""
+    smallest = row["evidence"].get("smallest")
+    if smallest is None:
+        return ""
+    told = _least_time(row)
+    return " and memory" if told.startswith(f"**{smallest}**") else f", **{smallest}** least memory"
 
 
 def nothing_to_avoid(data: Mapping[str, Any]) -> Iterator[str]:

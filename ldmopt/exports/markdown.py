@@ -13,6 +13,7 @@ from ldmopt.exports._sentences import (
     equivalent,
     grouped,
     in_short,
+    named,
     notes,
     nothing_to_avoid,
     plateau,
@@ -48,7 +49,7 @@ def to_markdown(rulebook: Rulebook) -> str:
         _listed("What to know of this table first", notes(data)),
         _listed("How to read this", reading(data)),
         _effects(data),
-        _listed("Where it makes no difference", _flat(data)),
+        _listed("Where quality stays the same", _flat(data)),
         _listed("Avoid", [*map(_avoid, data["avoid"]), *nothing_to_avoid(data)]),
         _scope(data),
         ["## Reproduce", "", "```", *commands(data), "```"],
@@ -120,8 +121,9 @@ def _effects(data: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for row in rows:
         wins = "same picture" if same_picture(row) else win_text(row)
+        step = f"{named(row, row['from'])} → {named(row, row['to'])}"
         yield (
-            f"| {row['knob']} | {row['from']} → {row['to']} | {_verdict(row['verdict'])} | {wins} "
+            f"| {row['knob']} | {step} | {_verdict(row['verdict'])} | {wins} "
             f"| {times_text(row['seconds_ratio'])} | {times_text(row['memory_ratio'])} "
             f"| {safe(seen_in(row))} |"
         )

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from ldmopt.contracts import Setting
-from ldmopt.distillation import Constants, avoid, effects, table
-from ldmopt.distillation.contrasts import ADDITIVE, MATCHED, all_contrasts
+from ldmopt.distillation import Constants, avoid, effects, plateaus, table
+from ldmopt.distillation.contrasts import ADDITIVE, MATCHED, SAME_PICTURE, Contrast, all_contrasts
+from ldmopt.distillation.costs import Ratio
+from ldmopt.exports._sentences import effects_reading, equivalent, named
 
 from .simulate import Study, grid
 
@@ -113,6 +115,51 @@ def test_random_settings_fall_back_on_the_additive_model():
     assert top["win_rate"] < 0.5
     assert all(e["low"] <= e["win_rate"] <= e["high"] for e in found)
     assert all(e["seconds_ratio"] is None or 0.2 < e["seconds_ratio"] < 5 for e in found)
+
+
+@pytest.mark.parametrize(("seconds", "memory", "p", "verdict"), [
+    (0.38, 1.18, 1.0, "no difference shown"), (0.38, 1.18, 0.001, "depends"),
+    (0.38, 1.0, 1.0, "no difference shown"), (0.38, 1.0, 0.001, "worth it"),
+    (1.4, 1.18, 1.0, "not worth it"), (0.9, 0.5, 1.0, "worth it"), (1.4, 0.5, 1.0,
+                                                                   "no difference shown"),
+])  # fmt: skip
+def test_seconds_that_were_not_shown_leave_nothing_to_conclude(seconds, memory, p, verdict):
+    """One pair of settings said twice as fast, and a fifth more memory: that is no "not worth"."""
+    found = Contrast("backend", "torch", "onnx", SAME_PICTURE, (), np.zeros((0, 0)), np.zeros(0),
+                     0.5, seconds=Ratio(seconds, p, 1), memory=Ratio(memory, p, 1))
+    assert effects.cost_verdict(found, p, CONSTANTS) == verdict
+
+
+def test_a_pair_that_is_there_by_chance_says_nothing_of_values():
+    """At thirty steps two samplers are alike, and one pair shows it; at few steps one is not."""
+    def truth(setting):
+        return -3.0 * float(setting["sampler"] == "unipc" and setting["steps"] < 20)
+
+    settings = [Setting(sampler=("pndm", "unipc")[n % 2], steps=4 + n, guidance=3.0 + n % 5,
+                        attention=("sdpa", "sliced-max")[n // 2 % 2]) for n in range(40)]
+    settings += [Setting(sampler=name, steps=30, guidance=9.0, attention="sdpa")
+                 for name in ("pndm", "unipc")]
+    evidence = Study(24, 2, np.random.default_rng(0), truth).evidence(settings)
+    made = table.build(evidence)
+    found = {row["knob"]: row for row in plateaus.equivalent(evidence, made, CONSTANTS)}
+    assert set(found) == {"attention"}
+    words = equivalent(found["attention"])
+    assert words.endswith("**sdpa** takes least time, **sliced-max** least memory.")
+    evidence = Study(60, 2, np.random.default_rng(0), lambda s: 0.0).evidence(
+        grid(["pndm", "unipc"], [8, 30], [3.0, 5.0]))
+    [row] = plateaus.equivalent(evidence, table.build(evidence), CONSTANTS)
+    assert row["evidence"]["pairs"] == 4 and "4 pairs of settings" in equivalent(row)
+
+
+def test_numbers_that_were_compared_as_a_group_are_told_with_their_range():
+    rng = np.random.default_rng(5)
+    settings = [Setting(sampler="pndm", steps=int(rng.integers(4, 51)), attention="sdpa",
+                        guidance=round(float(rng.uniform(1, 12)), 3)) for _ in range(40)]
+    rows = [row for row in rules_of(Study(24, 2, rng), settings)[0] if row["knob"] == "steps"]
+    low, high = rows[0]["evidence"]["grouped"][str(rows[0]["from"])]
+    assert low == min(s["steps"] for s in settings) < rows[0]["from"] < high < rows[0]["to"]
+    assert named(rows[0], rows[0]["from"]) == f"{rows[0]['from']} ({low}–{high})"
+    assert "compared in groups" in effects_reading({"effects": rows, "avoid": []})
 
 
 def test_chance_is_counted_by_hand_and_among_thousands_of_settings():
