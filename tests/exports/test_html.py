@@ -277,6 +277,19 @@ def test_strips_hold_all_else_equal(told):
     assert strip(dataclasses.replace(made, trials=made.trials[:1]), "steps", mixed[0]) is None
 
 
+def test_strips_show_pictures_that_are_worth_anything():
+    """Four samplers at four steps, all ruined; two of them at thirty, where they differ."""
+    def truth(setting):
+        return 0.3 * (setting["sampler"] == "unipc") - 6.0 * (setting["steps"] < 8)
+
+    ruined = grid(["pndm", "ddim", "unipc", "lms"], [4], [5.0])
+    good = grid(["ddim", "unipc"], [30], [5.0])
+    made = Study(8, 1, np.random.default_rng(0), truth).evidence([*ruined, *good])
+    found = strip(made, "sampler", ruined[0])
+    assert dict(found.common) == {"guidance": 5.0, "steps": 30}
+    assert {frame.value for frame in found.frames} == {"ddim", "unipc"}
+
+
 def test_strips_take_what_nobody_turned_for_equal_and_show_where_it_matters(told):
     trials = [trial for trial in told.evidence.trials if trial.measured][:2]
     one, other = ({"steps": 8, "guidance": 5.0, "backend": name} for name in ("torch", "onnx"))

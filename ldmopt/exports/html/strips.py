@@ -11,6 +11,9 @@ from ldmopt.exports._words import differing, untouched
 from ldmopt.exports.html.story import by_prompt
 
 MOST_VALUES = 7
+LEAST_OF_BEST = 0.5
+"""The share of the highest win rate that a group's best picture needs to be worth looking at."""
+
 MOST_BLOCKS = 3
 """Prompts that a strip can be seen with."""
 
@@ -59,9 +62,10 @@ class Strip:
 def strip(evidence: Evidence, knob: str, reference: Setting) -> Strip | None:
     """Choose a knob's strip from the search's pictures.
 
-    Of the settings that differ in this knob alone, the group with the most values, as far as there
-    is room for them, and then the one whose win rates reach furthest; where no two differ in it
-    alone, for each value the setting nearest to the reference.
+    Of the settings that differ in this knob alone, a group of pictures that are worth anything:
+    where all are ruined, no knob shows what it does. Then the one with the most values, as far as
+    there is room for them, and then the one whose win rates reach furthest. Where no two settings
+    differ in it alone, for each value the setting nearest to the reference.
 
     Args:
         evidence: the run's.
@@ -78,7 +82,9 @@ def strip(evidence: Evidence, knob: str, reference: Setting) -> Strip | None:
     for trial in rows:
         rest = _rest(trial.setting, knob, telling)
         groups.setdefault(rest, {}).setdefault(value_key(trial.setting[knob]), trial)
+    worth = LEAST_OF_BEST * max(_rates(rows), default=0.0)
     pure = max(groups.items(), key=lambda item: (
+        len(item[1]) > 1 and max(_rates(item[1].values()), default=0.0) >= worth,
         min(len(item[1]), MOST_VALUES), _reach(item[1].values()), -_distance(item[0], reference),
     ), default=None)
     if pure is not None and len(pure[1]) > 1:
@@ -118,9 +124,13 @@ def _strip(
     return Strip(tuple(frames), tuple(chosen), base) if chosen else None
 
 
+def _rates(trials: Iterable[Trial]) -> list[float]:
+    return [trial.quality.win_rate for trial in trials if trial.quality]
+
+
 def _reach(trials: Iterable[Trial]) -> float:
     """The highest win rate less the lowest."""
-    rates = [trial.quality.win_rate for trial in trials if trial.quality]
+    rates = _rates(trials)
     return round(max(rates) - min(rates), 2) if rates else 0.0
 
 
