@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ldmopt.contracts import Setting, Value
 from ldmopt.distillation.additive import FEWEST_SETTINGS, MOST_LEVELS, Additive, Level, levels
@@ -79,6 +80,13 @@ class Contrast:
         return difference_interval(
             self.differences(), self.level, confidence, self.deviation, self.freedom
         )
+
+    def where(self, kept: NDArray[np.bool_]) -> Contrast:
+        """Return what some of the contexts tell, which may be none."""
+        contexts = tuple(row for row, keep in zip(self.contexts, kept, strict=True) if keep)
+        levels = self.levels[kept]
+        return replace(self, contexts=contexts, by_context=self.by_context[kept], levels=levels,
+                       level=float(levels.mean()) if len(levels) else self.level)
 
     def given(self) -> dict[str, Value]:
         """Return the values of other knobs that are the same in all contexts."""

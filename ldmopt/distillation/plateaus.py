@@ -32,7 +32,7 @@ def plateaus(evidence: Evidence, table: Table, constants: Constants) -> list[dic
         last: Contrast | None = None
         steps = levels(table.looks, knob)
         for step in reversed(steps[:-1]):
-            to_top = _compare(table, model, knob, step, steps[-1])
+            to_top = _compare(table, model, knob, (step, steps[-1]), constants.margin)
             if to_top is None or not _excludes(to_top, constants.margin, constants):
                 break
             last = to_top
@@ -70,16 +70,20 @@ def _numeric(table: Table) -> list[str]:
 
 
 def _compare(
-    table: Table, model: Additive | None, knob: str, start: Level, end: Level
+    table: Table, model: Additive | None, knob: str, ends: tuple[Level, Level], size: float
 ) -> Contrast | None:
     """Matched where single values are and enough settings fit, else by the additive model.
 
-    A few pairs that are there by chance say nothing of values as such.
+    A few pairs that are there by chance say nothing of values as such. Nor does a pair whose win
+    rates are so near 0 or 1 that a difference of this size would not fit in.
     """
+    start, end = ends
     single = len(start.members) == len(end.members) == 1
     matched = contrast(table, knob, start.label, end.label) if single else None
-    if matched is not None and well_matched(table, matched):
-        return matched
+    if matched is not None:
+        matched = matched.where((matched.levels > size / 2) & (matched.levels < 1.0 - size / 2))
+        if matched.contexts and well_matched(table, matched):
+            return matched
     return additive_contrast(table, model, knob, start, end)
 
 
@@ -114,7 +118,8 @@ def _groups(
     """Disjoint groups, grown from the best value downwards."""
     steps = levels(table.looks, knob)
     pairs = [(a, b) for i, a in enumerate(steps) for b in steps[i + 1 :]]
-    told = [(a, b, c) for a, b in pairs if (c := _compare(table, model, knob, a, b))]
+    told = [(a, b, c) for a, b in pairs
+            if (c := _compare(table, model, knob, (a, b), constants.close))]
     adjusted = holm([c.interval(constants.confidence).p for _, _, c in told])
     close: dict[frozenset[tuple[str, object]], Contrast] = {}
     for (a, b, found), p in zip(told, adjusted, strict=True):

@@ -151,6 +151,14 @@ def test_a_pair_that_is_there_by_chance_says_nothing_of_values():
     assert row["evidence"]["pairs"] == 4 and "4 pairs of settings" in equivalent(row)
 
 
+def test_where_both_always_lose_nothing_is_shown_to_be_equal():
+    """Little guidance ruins all: what two samplers do there says nothing of them elsewhere."""
+    study = Study(60, 2, np.random.default_rng(0), lambda s: -6.0 * (s["guidance"] < 4))
+    evidence = study.evidence(grid(["pndm", "unipc"], [4, 8, 16, 30], [1.0, 9.0]))
+    [row] = plateaus.equivalent(evidence, table.build(evidence), CONSTANTS)
+    assert row["evidence"]["pairs"] == 4  # of eight
+
+
 def test_numbers_that_were_compared_as_a_group_are_told_with_their_range():
     rng = np.random.default_rng(5)
     settings = [Setting(sampler="pndm", steps=int(rng.integers(4, 51)), attention="sdpa",
