@@ -11,7 +11,7 @@ asked. Parts:
 
     python benchmarks/rulebook.py                    # all, about an hour of one core
     python benchmarks/rulebook.py --quick            # a minute, only to see that it works
-    python benchmarks/rulebook.py --part coverage --intervals 20000
+    python benchmarks/rulebook.py --part coverage --intervals 100000 --seed 7
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ldmopt.contracts import Setting
 from ldmopt.distillation import Constants, avoid, effects, table
 from ldmopt.distillation.contrasts import all_contrasts
-from ldmopt.distillation.intervals import mean_limits, room_of_difference
+from ldmopt.distillation.intervals import Marginals, mean_limits
 from tests.distillation.simulate import Study, Utility, grid
 
 PROMPTS = (8, 24, 60)
 RATES = (0.5, 0.75, 0.95)
 PAIRS = ((0.5, 0.5), (0.75, 0.65), (0.95, 0.95), (0.95, 0.85))
 CHUNK = 2000
+LEAST, MOST = 0.93, 0.98
+"""What is wanted of 95 % intervals; of 8 prompts' only the least."""
 POPULATION = 100_000
 """Prompts that there could be, of which those of paired differences are drawn."""
 
@@ -100,35 +102,52 @@ DRAWS: dict[str, Draw] = {
 }  # fmt: skip
 
 
-def covered(draw: Draw, rate: float, prompts: int, intervals: int, seed: int) -> float:
-    """Return the share of intervals that hold the rate."""
-    rng, held = np.random.default_rng(seed), 0
+Cell = tuple[float, float, float]
+"""The share of intervals that hold the truth, their mean width, the share of samples all alike."""
+
+
+def covered(draw: Draw, rate: float, prompts: int, intervals: int, seed: int) -> Cell:
+    """Return what intervals of a win rate do."""
+    rng = np.random.default_rng(seed)
+    parts = []
     for start in range(0, intervals, CHUNK):
-        low, high = mean_limits(draw(rng, rate, (min(CHUNK, intervals - start), prompts)))
-        held += int(((low <= rate) & (rate <= high)).sum())
-    return held / intervals
+        wins = draw(rng, rate, (min(CHUNK, intervals - start), prompts))
+        parts.append(judged(wins, *mean_limits(wins), rate))
+    return summed(parts)
 
 
 def covered_difference(
     draw: Draw, rates: tuple[float, float], prompts: int, intervals: int, seed: int
-) -> float:
-    """Return the share of intervals of a paired difference that hold it.
+) -> Cell:
+    """Return what intervals of a paired difference do.
 
     Half of the prompts do the same to both settings: there the two wins stand at the same rank of
     what each setting can be; at the other prompts they have nothing to do with each other.
     """
-    rng, held = np.random.default_rng(seed), 0
+    rng = np.random.default_rng(seed)
     each = [population(draw, rate) for rate in rates]
     truth = each[0].mean() - each[1].mean()
+    parts = []
     for start in range(0, intervals, CHUNK):
         shape = (min(CHUNK, intervals - start), prompts)
         ranks = rng.integers(0, POPULATION, (2, *shape))
         ranks[1] = np.where(rng.random(shape) < 0.5, ranks[0], ranks[1])
         left, right = (wins[rank] for wins, rank in zip(each, ranks, strict=True))
-        spread = room_of_difference((left + right).mean(axis=1) / 2)
-        low, high = mean_limits(left - right, 0.95, (-1.0, 1.0), spread)
-        held += int(((low <= truth) & (truth <= high)).sum())
-    return held / intervals
+        limits = mean_limits(left - right, 0.95, (-1.0, 1.0), Marginals.of(left, right))
+        parts.append(judged(left - right, *limits, truth))
+    return summed(parts)
+
+
+def judged(values: np.ndarray, low: np.ndarray, high: np.ndarray, truth: float) -> np.ndarray:
+    """Return rows x (held, width, all alike)."""
+    held = (low <= truth) & (truth <= high)
+    return np.column_stack([held, high - low, np.ptp(values, axis=1) == 0])
+
+
+def summed(parts: list[np.ndarray]) -> Cell:
+    """Return the means over all rows."""
+    held, width, alike = np.concatenate(parts).mean(axis=0).tolist()
+    return held, width, alike
 
 
 @cache
@@ -137,20 +156,35 @@ def population(draw: Draw, rate: float) -> np.ndarray:
     return np.sort(draw(np.random.default_rng(3), rate, (POPULATION,)))
 
 
-def coverage(intervals: int) -> None:
-    """Print the coverage of every cell."""
-    print(f"coverage of 95 % intervals, {intervals} a cell, SIMULATED wins; win rate / prompts")
-    cells = [(rate, prompts) for prompts in PROMPTS for rate in RATES]
-    print(f"{'':32}" + "".join(f"{rate:g}/{prompts}".rjust(9) for rate, prompts in cells))
-    for name, draw in DRAWS.items():
-        row = [covered(draw, rate, prompts, intervals, 1) for rate, prompts in cells]
-        print(f"{name:32}" + "".join(f"{share:9.3f}" for share in row), flush=True)
-    cells = [(rates, prompts) for prompts in PROMPTS for rates in PAIRS]
-    print("paired differences of two win rates / prompts")
-    print(f"{'':32}" + "".join(f"{a:g}-{b:g}/{n}".rjust(13) for (a, b), n in cells))
-    for name, draw in DRAWS.items():
-        row = [covered_difference(draw, rates, n, intervals, 2) for rates, n in cells]
-        print(f"{name:32}" + "".join(f"{share:13.3f}" for share in row), flush=True)
+def coverage(intervals: int, seed: int) -> None:
+    """Print the coverage of every cell, then mean widths and how often all prompts are alike."""
+    print(f"95 % intervals, {intervals} a cell, SIMULATED wins, seed {seed}; a star: not "
+          f"{LEAST:g} to {MOST:g} (with {min(PROMPTS)} prompts: at least {LEAST:g})")
+    for what, of, truths in (("win rate", covered, RATES),
+                             ("paired difference of two win rates", covered_difference, PAIRS)):
+        cells = [(truth, prompts) for prompts in PROMPTS for truth in truths]
+        found = {name: [of(draw, truth, prompts, intervals, seed) for truth, prompts in cells]
+                 for name, draw in DRAWS.items()}
+        heads = [f"{'-'.join(f'{x:g}' for x in np.atleast_1d(truth))}/{prompts}"
+                 for truth, prompts in cells]
+        for index, told in enumerate(("coverage", "mean width", "share of samples all alike")):
+            print(f"{what} / prompts: {told}\n{'':32}" + "".join(f"{h:>14}" for h in heads))
+            for name, row in found.items():
+                print(f"{name:32}" + "".join(
+                    f"{cell[index]:13.3f}" + ("*" if index == 0 and outside(cell[0], prompts)
+                                              else " ")
+                    for cell, (_, prompts) in zip(row, cells, strict=True)), flush=True)
+        for prompts in PROMPTS:
+            held = [cell[0] for row in found.values()
+                    for cell, (_, count) in zip(row, cells, strict=True) if count == prompts]
+            stray = sum(outside(share, prompts) for share in held)
+            print(f"{prompts:4} prompts: {min(held):.3f} to {max(held):.3f}, "
+                  f"{stray} of {len(held)} cells outside")
+
+
+def outside(share: float, prompts: int) -> bool:
+    """Whether a coverage is not what is wanted."""
+    return share < LEAST or (share > MOST and prompts > min(PROMPTS))
 
 
 SAMPLERS = ["pndm", "ddim", "unipc", "dpmpp_2m"]
@@ -326,14 +360,15 @@ def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=["coverage", "verdicts", "found"])
-    parser.add_argument("--intervals", type=int, default=4000)
+    parser.add_argument("--intervals", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1, help="of the intervals' samples")
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--quick", action="store_true",
                         help="100 intervals and 1 study a cell, only to see that it works")
     options = parser.parse_args()
     if options.quick:
         options.intervals, options.studies = 100, 1
-    parts = {"coverage": lambda: coverage(options.intervals),
+    parts = {"coverage": lambda: coverage(options.intervals, options.seed),
              "verdicts": lambda: verdicts(options.studies),
              "found": lambda: found_planted(options.studies)}
     for name, part in parts.items():

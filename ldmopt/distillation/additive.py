@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldmopt.contracts import Setting, Value
+from ldmopt.distillation.intervals import Marginals
 from ldmopt.distillation.saddlepoint import Floats
 from ldmopt.distillation.table import Table, distinct, ordered, value_key
 
@@ -58,7 +59,7 @@ class ModelContrast:
     """
 
     by_prompt: Floats
-    level: float
+    marginals: Marginals
     deviation: float
     freedom: int
 
@@ -108,7 +109,7 @@ class Fit:
         self.freedom = len(design) - round(float(np.trace(self.told)))
         means = wins.mean(axis=1)
         residuals = means - design @ (self.inverse @ means)
-        self.level = float(means.mean())
+        self.marginals = Marginals(np.array([means.mean()]), np.zeros(1))
         self.variance = float(residuals @ residuals) / max(1, self.freedom)
         # What a group of values hides is larger in some groups (few steps) than in others: each
         # setting's own error, as if it had been left out (HC3, MacKinnon and White 1985).
@@ -122,7 +123,7 @@ class Fit:
         spread = weights @ self.inverse
         deviation = float(np.sqrt(max(self.variance * (spread @ spread),
                                       self.own @ spread**2)))
-        return ModelContrast(spread @ self.wins, self.level, deviation, self.freedom)
+        return ModelContrast(spread @ self.wins, self.marginals, deviation, self.freedom)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +229,7 @@ class PairwiseTerms:
         resting, means = np.abs(weights @ self.fit.inverse), self.fit.wins.mean(axis=1)
         level = np.mean([np.average(means[at & side], weights=resting[at & side] + SINGULAR)
                          for at in ends])
-        return replace(found, level=float(level))
+        return replace(found, marginals=Marginals(np.array([level]), np.zeros(1)))
 
 
 @lru_cache(maxsize=2)

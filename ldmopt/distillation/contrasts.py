@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ldmopt.contracts import Setting, Value
 from ldmopt.distillation.additive import FEWEST_SETTINGS, MOST_LEVELS, Additive, Level, levels
 from ldmopt.distillation.costs import Ratio, cost_ratios
-from ldmopt.distillation.intervals import Interval, difference_interval
+from ldmopt.distillation.differences import difference_interval
+from ldmopt.distillation.intervals import Interval, Marginals
 from ldmopt.distillation.saddlepoint import Floats
 from ldmopt.distillation.table import Table, distinct, ordered, value_key
 
@@ -44,8 +45,7 @@ class Contrast:
         basis: `MATCHED`, `ADDITIVE` or `SAME_PICTURE`.
         contexts: settings of the other picture knobs under which both values were seen.
         by_context: contexts x prompts (one row for an additive contrast), differences of wins.
-        levels: contexts, the mean win rate of the two settings (none for an additive contrast).
-        level: mean of the two values' win rates.
+        marginals: of each row of ``by_context``.
         deviation: standard deviation of the additive model's own error; 0 when matched.
         freedom: its degrees of freedom.
         same: that all pictures are the default's own.
@@ -60,8 +60,7 @@ class Contrast:
     basis: str
     contexts: tuple[Setting, ...]
     by_context: Floats
-    levels: Floats
-    level: float
+    marginals: Marginals
     deviation: float = 0.0
     freedom: int = 1
     same: bool = False
@@ -78,7 +77,7 @@ class Contrast:
         if self.same or self.basis == SAME_PICTURE:
             return Interval(0.5, 0.5, 0.5)
         return difference_interval(
-            self.differences(), self.level, confidence, self.deviation, self.freedom
+            self.differences(), self.marginals.pooled(), confidence, self.deviation, self.freedom
         )
 
     def where(self, kept: NDArray[np.bool_]) -> Contrast:
@@ -115,8 +114,8 @@ def contrast(table: Table, knob: str, start: Value, end: Value) -> Contrast | No
         if seconds is None:
             return None
         return Contrast(
-            knob, start, end, SAME_PICTURE, (), np.zeros((0, 0)), np.zeros(0), 0.5,
-            seconds=seconds, memory=memory,
+            knob, start, end, SAME_PICTURE, (), np.zeros((0, 0)),
+            Marginals(np.zeros(0), np.zeros(0)), seconds=seconds, memory=memory,
         )
     ends = (value_key(start), value_key(end))
     groups: dict[Setting, dict[tuple[str, object], int]] = {}
@@ -128,12 +127,14 @@ def contrast(table: Table, knob: str, start: Value, end: Value) -> Contrast | No
         return None
     first = [found[ends[0]] for found in pairs.values()]
     second = [found[ends[1]] for found in pairs.values()]
-    rows = table.over_prompts(table.wins[second] - table.wins[first])
+    before, after = (table.wins[rows] for rows in (first, second))
+    rows = table.over_prompts(after - before)
     if np.isnan(rows).all():
         return None
-    levels = (np.nanmean(table.wins[first], axis=1) + np.nanmean(table.wins[second], axis=1)) / 2.0
+    level = (np.nanmean(before, axis=1) + np.nanmean(after, axis=1)) / 2.0
+    spread = sum(np.nanvar(table.over_prompts(wins), axis=1) for wins in (before, after))
     return Contrast(
-        knob, start, end, MATCHED, tuple(pairs), rows, levels, float(levels.mean()),
+        knob, start, end, MATCHED, tuple(pairs), rows, Marginals(level, np.sqrt(spread)),
         same=bool(table.same[first + second].all()), seconds=seconds, memory=memory,
     )  # fmt: skip
 
@@ -147,8 +148,8 @@ def additive_contrast(
         return None
     seconds, memory = cost_ratios(table, knob, start.members, end.members)
     return Contrast(
-        knob, start.label, end.label, ADDITIVE, (), found.by_prompt[None, :], np.zeros(0),
-        found.level, found.deviation, found.freedom,
+        knob, start.label, end.label, ADDITIVE, (), found.by_prompt[None, :], found.marginals,
+        found.deviation, found.freedom,
         grouped={step.label: (step.members[0], step.members[-1])
                  for step in (start, end) if len(step.members) > 1},
         seconds=seconds, memory=memory,

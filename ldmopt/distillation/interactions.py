@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from ldmopt.contracts import Setting, Value
 from ldmopt.distillation.additive import Additive, levels
 from ldmopt.distillation.contrasts import MATCHED, SAME_PICTURE, Contrast, column_means
-from ldmopt.distillation.intervals import Interval, difference_interval, holm
+from ldmopt.distillation.differences import difference_interval
+from ldmopt.distillation.intervals import Interval, Marginals, holm
 from ldmopt.distillation.saddlepoint import Floats
 from ldmopt.distillation.table import Table, distinct, ordered, value_key
 
@@ -54,19 +55,24 @@ Mask = NDArray[np.bool_]
 class Effect:
     """An effect by prompt, with the error of the model that it comes from (0 where from none).
 
-    ``level`` is the mean of the win rates, against the default, of the settings that it compares.
+    ``marginals`` are the settings that it compares, each by itself, one row.
     """
 
     by_prompt: Floats
-    level: float
+    marginals: Marginals
     deviation: float = 0.0
     freedom: int = 1
 
     def interval(self, confidence: float) -> Interval:
         """Return 0.5 + the mean with its limits."""
         return difference_interval(
-            self.by_prompt, self.level, confidence, self.deviation, self.freedom
+            self.by_prompt, self.marginals, confidence, self.deviation, self.freedom
         )
+
+    @property
+    def level(self) -> float:
+        """The mean of the win rates, against the default, of the settings that it compares."""
+        return float(self.marginals.level[0])
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -207,10 +213,12 @@ def _matched(owner: int, contrast: Contrast) -> Iterator[_Try]:
             rows = [_means(contrast.by_context[part]) for part in (inside, outside)]
             common = ~np.isnan(rows[0]) & ~np.isnan(rows[1])
             if common.any():
-                gap = difference_interval((rows[0] - rows[1])[common] / 2.0, contrast.level)
-                sides = tuple(Effect(row[~np.isnan(row)], float(contrast.levels[part].mean()))
+                one, other = (Effect(row[~np.isnan(row)], contrast.marginals.pooled(part))
                               for row, part in zip(rows, (inside, outside), strict=True))
-                yield _Try(owner, knob, conditions, (sides[0], sides[1]), _doubled(gap))
+                apart = np.hypot(one.marginals.apart, other.marginals.apart) / 2.0
+                both = Marginals(contrast.marginals.pooled().level, apart)
+                gap = difference_interval((rows[0] - rows[1])[common] / 2.0, both)
+                yield _Try(owner, knob, conditions, (one, other), _doubled(gap))
 
 
 def _modelled(owner: int, contrast: Contrast, model: Additive) -> Iterator[_Try]:
@@ -227,9 +235,9 @@ def _modelled(owner: int, contrast: Contrast, model: Additive) -> Iterator[_Try]
             found = None if terms is None else terms.contrasts(start, end)
             if found is not None:
                 gap, *sides = (
-                    Effect(c.by_prompt, c.level, c.deviation, c.freedom) for c in found
+                    Effect(c.by_prompt, c.marginals, c.deviation, c.freedom) for c in found
                 )
-                half = Effect(gap.by_prompt / 2.0, gap.level, gap.deviation / 2.0, gap.freedom)
+                half = Effect(gap.by_prompt / 2.0, gap.marginals, gap.deviation / 2.0, gap.freedom)
                 yield _Try(owner, knob, conditions, (sides[0], sides[1]),
                            _doubled(half.interval(0.95)))
 

@@ -5,20 +5,26 @@ gets an interval that stays safe near 0 and 1, where Student's t does not: the B
 of the prompts (Rubin 1981) with two pseudo-observations, one beyond each end of what was seen,
 whose signed root r* is referred to Student's t with (prompts - 1) degrees of freedom.
 
-The pseudo-observations stand for prompts that nobody has tried yet. For wins of 0 and 1 they sit
-at 0 and 1, and the interval is that of a beta prior with both parameters `WEIGHT` (Jeffreys has
-1/2, Laplace 1; Brown, Cai and DasGupta 2001, Statistical Science 16), but for Student's t. Where
-the values lie well inside they move in towards the mean, since a spread that was measured says
-more about the next prompt than the bounds do.
+The pseudo-observations stand for prompts that nobody has tried yet, and have the weight `WEIGHT`
+each. For wins of 0 and 1 they sit at 0 and 1, and the interval is that of a beta prior with both
+parameters `WEIGHT` (Jeffreys has 1/2, Laplace 1; Brown, Cai and DasGupta 2001, Statistical Science
+16), but for Student's t. Where the values lie well inside they move in towards the mean, since a
+spread that was measured says more about the next prompt than the bounds do.
+
+A difference of two win rates has no bounds that are near: -1 and 1 are a ruin that may not exist.
+There the pseudo-observations lie on either side of the mean (a loss that was seen counts as a gain
+that was not, since whatever befell one setting may befall the other), as far out as the farthest
+of three: two standard deviations; about four fifths of the way to the farthest prompt; and the
+standard deviation that there would be if a prompt's two wins had nothing to do with each other,
+which says what prompts may do that do otherwise than those seen so far (a Dirichlet process whose
+base measure is independence, by its first two moments; Ferguson 1973, Annals of Statistics 1). They
+go out to -1 and 1 where all prompts are alike, and, in part, where both settings together have lost
+or won less than `_HARDLY` of one prompt: then a ruin of one of them may just not have been met.
 
 Simulated coverage of the 95 % interval, win rates .5, .75 and .95, seven kinds of wins (0 and 1, of
-one and two seeds; chances; nearly always 1 and rarely 0), 4,000 intervals a cell: .962-.997 with 8
-prompts, .950-.976 with 24, .945-.973 with 60. Of paired differences, at four pairs of win rates:
-.922-1, .931-1 and .936-1; below .93 only with 8 prompts where both are nearly always 1 and rarely
-0, and all 8 happened to be alike; above .98 mostly where both win rates are .95, since there a rare
-large difference is reckoned with. The weight was chosen looking at these very cells; other draws
-gave .962-.997, .946-.977 and .942-.967. `benchmarks/rulebook.py --part coverage` prints it,
-`tests/distillation/test_intervals.py` repeats a smaller one.
+one and two seeds; chances; nearly always 1 and rarely 0): COVERAGE_HERE
+`benchmarks/rulebook.py --part coverage` prints it, `tests/distillation/test_intervals.py` repeats a
+smaller one.
 
 Far out, where many comparisons made at once are decided, a p value is never smaller than that of
 Student's t on the prompts, nor, where all prompts are alike, than 2^-prompts, which their signs
@@ -33,6 +39,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ldmopt.contracts import BlockWin, Quality
 from ldmopt.distillation.saddlepoint import (
@@ -46,8 +53,11 @@ from ldmopt.distillation.saddlepoint import (
 WEIGHT = 0.7
 ROWS_AT_ONCE = 256
 _REACH = 2.0
-_ROOM_OF_RATES, _ROOM_OF_DIFFERENCES = 0.64, 0.3
-"""Variances p (1 - p) above this share of the largest, 1/4, count as "well inside"."""
+"""Standard deviations from the mean to the pseudo-observations."""
+_ROOM = 0.64
+"""Win rates whose p (1 - p) is above this share of the largest, 1/4, count as "well inside"."""
+_FARTHEST, _HARDLY = 0.78, 0.75
+"""Of differences: the share of the way to the farthest prompt, and the lost wins that are few."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +84,42 @@ class Interval:
         return min(1.0, 2.0 * min(self.p_above, self.p_below))
 
 
+@dataclass(frozen=True)
+class Marginals:
+    """What the two settings of a difference do, each by itself.
+
+    Attributes:
+        level: rows, the mean of both win rates.
+        apart: rows, the standard deviation of differences of wins that have nothing to do with
+            each other.
+    """
+
+    level: Floats
+    apart: Floats
+
+    @classmethod
+    def of(cls, left: Floats, right: Floats) -> Marginals:
+        """Return those of wins, rows x prompts."""
+        spread = left.var(axis=1) + right.var(axis=1)
+        return cls((left + right).mean(axis=1) / 2.0, np.sqrt(spread))
+
+    def pooled(self, rows: NDArray[np.bool_] | slice = slice(None)) -> Marginals:
+        """Return, as one row, those of the average of these differences, or of all."""
+        level, apart = self.level[rows], self.apart[rows]
+        spread = np.linalg.norm(apart) / len(apart)
+        return Marginals(np.array([level.mean()]), np.array([spread]))
+
+    def unseen(self, prompts: int) -> Floats:
+        """Return how far a ruin, of one setting alone, may be unseen: rows, 0 (not) to 1."""
+        lost = 2.0 * prompts * np.minimum(self.level, 1.0 - self.level)
+        return np.clip(1.0 - lost / _HARDLY, 0.0, 1.0)
+
+
 def mean_limits(
     values: Floats,
     confidence: float = 0.95,
     ends: tuple[float, float] = (0.0, 1.0),
-    spread: Floats | None = None,
+    marginals: Marginals | None = None,
 ) -> tuple[Floats, Floats]:
     """Return the limits of the mean of each row.
 
@@ -86,15 +127,14 @@ def mean_limits(
         values: rows x prompts, each within ``ends``.
         confidence: e.g. 0.95.
         ends: the least and the greatest value that there can be.
-        spread: rows, the share of the largest possible variance that is reckoned with (1: all of
-            it), where the caller knows better than the values alone (see `_pull`).
+        marginals: what differences are those of; None for win rates.
     """
     prompts = values.shape[1]
     if prompts < 2:
         same = np.full(len(values), ends[0]), np.full(len(values), ends[1])
         return same
     t = student_quantile((1.0 - confidence) / 2.0, prompts - 1)
-    points = _with_ends(values, ends, spread)
+    points = _with_ends(values, ends, marginals)
     low, high = (quantile(points, _shapes(prompts), root) for root in (-t, t))
     mean = values.mean(axis=1)
     return np.minimum(low, mean), np.maximum(high, mean)
@@ -105,7 +145,7 @@ def mean_interval(
     confidence: float = 0.95,
     ends: tuple[float, float] = (0.0, 1.0),
     reference: float = 0.5,
-    spread: float | None = None,
+    marginals: Marginals | None = None,
     deviation: float = 0.0,
     freedom: int = 1,
 ) -> Interval:
@@ -116,17 +156,16 @@ def mean_interval(
         confidence: e.g. 0.95.
         ends: the least and the greatest value that there can be.
         reference: what the p values test against.
-        spread: see `mean_limits`.
+        marginals: see `mean_limits`.
         deviation: standard deviation of an error beside that of sampling prompts (a model's);
             the limits widen by it in quadrature.
         freedom: degrees of freedom of ``deviation``.
     """
     row = np.asarray(values, np.float64)[None, :]
-    shares = None if spread is None else np.array([spread])
     estimate = float(row.mean())
-    lows, highs = mean_limits(row, confidence, ends, shares)
+    lows, highs = mean_limits(row, confidence, ends, marginals)
     low, high = float(lows[0]), float(highs[0])
-    root = float(_roots(row, ends, shares, reference)[0])
+    root = float(_roots(row, ends, marginals, reference)[0])
     df = max(1, row.shape[1] - 1)
     if deviation > 0:
         t = student_quantile((1.0 - confidence) / 2.0, freedom)
@@ -187,13 +226,13 @@ def _upper_tail(root: float, freedom: int) -> float:
 
 
 def _roots(
-    rows: Floats, ends: tuple[float, float], spread: Floats | None, reference: float
+    rows: Floats, ends: tuple[float, float], marginals: Marginals | None, reference: float
 ) -> Floats:
     """The signed root of "mean above reference" of each row."""
     count, prompts = rows.shape
     if prompts < 2:
         return np.zeros(count)
-    points, target = _with_ends(rows, ends, spread), np.full(count, reference)
+    points, target = _with_ends(rows, ends, marginals), np.full(count, reference)
     flat = (np.ptp(points, axis=1) == 0) & (points[:, 0] == reference)
     return np.where(flat, 0.0, -signed_root(points, _shapes(prompts), target))
 
@@ -203,27 +242,37 @@ def _shapes(prompts: int) -> Floats:
     return np.concatenate([np.ones(prompts), [WEIGHT, WEIGHT]])
 
 
-def _with_ends(values: Floats, ends: tuple[float, float], spread: Floats | None) -> Floats:
+def _with_ends(values: Floats, ends: tuple[float, float], marginals: Marginals | None) -> Floats:
     """Append the two pseudo-observations to every row."""
     mean = values.mean(axis=1)
-    pull = _pull(values, mean, ends, spread)
-    low = np.minimum(mean - pull * (mean - ends[0]), values.min(axis=1))
-    high = np.maximum(mean + pull * (ends[1] - mean), values.max(axis=1))
+    if marginals is not None:
+        reach = _reach(values, mean, marginals.apart)
+        low, high = np.maximum(mean - reach, ends[0]), np.minimum(mean + reach, ends[1])
+        out = np.where(np.ptp(values, axis=1) == 0, 1.0, marginals.unseen(values.shape[1]))
+        low, high = low + out * (ends[0] - low), high + out * (ends[1] - high)
+    else:
+        pull = _pull(values, mean, ends)
+        low = np.minimum(mean - pull * (mean - ends[0]), values.min(axis=1))
+        high = np.maximum(mean + pull * (ends[1] - mean), values.max(axis=1))
     return np.column_stack([values, low, high])
 
 
-def _pull(values: Floats, mean: Floats, ends: tuple[float, float], spread: Floats | None) -> Floats:
-    """How far out, from the mean (0) to the ends (1), the pseudo-observations sit.
+def _reach(values: Floats, mean: Floats, apart: Floats) -> Floats:
+    """How far from the mean the pseudo-observations of differences sit."""
+    farthest = np.abs(values - mean[:, None]).max(axis=1)
+    spread = np.maximum(_REACH * values.std(axis=1, ddof=1), _FARTHEST * farthest)
+    return np.asarray(np.maximum(spread, apart), np.float64)
+
+
+def _pull(values: Floats, mean: Floats, ends: tuple[float, float]) -> Floats:
+    """How far out, from the mean (0) to the ends (1), the pseudo-observations of wins sit.
 
     With s the standard deviation and the mean in the middle they sit `_REACH` s away; near an end
     they stay at the ends, since values there are skewed and the rare bad prompt may be unseen.
     """
     prompts, width = values.shape[1], ends[1] - ends[0]
-    if spread is None:
-        share = (mean - ends[0]) / width
-        room = np.minimum(1.0, 4.0 * share * (1.0 - share) / _ROOM_OF_RATES)
-    else:
-        room = spread
+    share = (mean - ends[0]) / width
+    room = np.minimum(1.0, 4.0 * share * (1.0 - share) / _ROOM)
     largest = np.maximum(room * width**2 / 4.0, 1e-12)
     observed = values.var(axis=1, ddof=1) / largest * (prompts - 1) / prompts
     inner = np.maximum(0.0, 1.0 - _REACH**2 * observed)
@@ -263,64 +312,6 @@ def win_rate(blocks: Sequence[BlockWin], confidence: float = 0.95) -> Quality:
         return same
     [low], [high] = mean_limits(means[None], confidence)
     return Quality(float(means.mean()), float(low), float(high), tuple(blocks))
-
-
-def paired_differences(left: Quality, right: Quality) -> dict[str, float]:
-    """Return, by prompt, the mean over common seeds of left's win minus right's.
-
-    Both are wins against the default in the same block, so what the prompt and the default's
-    picture do to both cancels. It is not the probability that left is preferred to right, which
-    only a direct comparison of their pictures would tell.
-    """
-    other = {(block.prompt, block.seed): block.win for block in right.blocks}
-    found: dict[str, list[float]] = defaultdict(list)
-    for block in left.blocks:
-        if (block.prompt, block.seed) in other:
-            found[block.prompt].append(block.win - other[block.prompt, block.seed])
-    return {prompt: sum(values) / len(values) for prompt, values in found.items()}
-
-
-def paired_win_rate(left: Quality, right: Quality, confidence: float = 0.95) -> Interval:
-    """Return 0.5 + the mean paired difference of two win rates, with its interval over prompts.
-
-    The p values are against 0.5, no difference. Without a common block: [0, 1].
-    """
-    if left.certain and right.certain:
-        return Interval(0.5, 0.5, 0.5)
-    values = np.array(list(paired_differences(left, right).values()), np.float64)
-    level = (left.win_rate + right.win_rate) / 2.0
-    return difference_interval(values, level, confidence)
-
-
-def difference_interval(
-    values: Floats,
-    level: float,
-    confidence: float = 0.95,
-    deviation: float = 0.0,
-    freedom: int = 1,
-) -> Interval:
-    """Return 0.5 + the mean of per-prompt differences, cut to [0, 1], with its interval.
-
-    Args:
-        values: prompts, differences within [-1, 1].
-        level: mean of the two win rates; near 0 and 1 rare large differences are reckoned with.
-        confidence: e.g. 0.95.
-        deviation: see `mean_interval`.
-        freedom: see `mean_interval`.
-    """
-    if not len(values):
-        return Interval(0.5, 0.0, 1.0)
-    room = room_of_difference(np.array([level]))
-    found = mean_interval(values, confidence, (-1.0, 1.0), 0.0, float(room[0]), deviation, freedom)
-    low, estimate, high = (
-        min(1.0, max(0.0, 0.5 + x)) for x in (found.low, found.estimate, found.high)
-    )
-    return Interval(estimate, low, high, found.p_above, found.p_below)
-
-
-def room_of_difference(level: Floats) -> Floats:
-    """Return the ``spread`` of `mean_limits` for differences, from the mean of both win rates."""
-    return np.clip(4.0 * level * (1.0 - level) / _ROOM_OF_DIFFERENCES, 1e-6, 1.0)
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:

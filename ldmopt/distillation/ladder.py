@@ -10,8 +10,9 @@ from typing import Any
 from ldmopt.contracts import Aligned, Cost, Evidence, Setting
 from ldmopt.distillation.confirmed import Confirmed
 from ldmopt.distillation.constants import Constants
+from ldmopt.distillation.differences import paired_win_rate
 from ldmopt.distillation.front import nondominated
-from ldmopt.distillation.intervals import holm, paired_win_rate, prompt_means
+from ldmopt.distillation.intervals import holm, prompt_means
 from ldmopt.distillation.provenance import judged_by, scope
 from ldmopt.distillation.selection import held_out, in_search
 

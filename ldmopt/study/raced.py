@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldmopt.contracts import Block, BlockWin, Cost, Quality, Setting, Trial
-from ldmopt.distillation.intervals import paired_differences, prompt_means, win_rate
+from ldmopt.distillation.differences import paired_differences
+from ldmopt.distillation.intervals import prompt_means, win_rate
 from ldmopt.search.pricing import Pricing
 from ldmopt.search.racing import Race, rivals
 from ldmopt.study.proposing import picture_params, way_params
