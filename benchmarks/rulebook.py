@@ -36,6 +36,7 @@ from tests.distillation.simulate import Study, Utility, grid
 
 PROMPTS = (8, 24, 60)
 RATES = (0.5, 0.75, 0.95)
+BETWEEN, SHARES = (12, 16, 40), (0.0, 0.5, 0.9)
 PAIRS = ((0.5, 0.5), (0.75, 0.65), (0.95, 0.95), (0.95, 0.85))
 CHUNK = 2000
 LEAST, MOST = 0.93, 0.98
@@ -117,12 +118,13 @@ def covered(draw: Draw, rate: float, prompts: int, intervals: int, seed: int) ->
 
 
 def covered_difference(
-    draw: Draw, rates: tuple[float, float], prompts: int, intervals: int, seed: int
-) -> Cell:
+    draw: Draw, rates: tuple[float, float], prompts: int, intervals: int, seed: int,
+    share: float = 0.5,
+) -> Cell:  # fmt: skip
     """Return what intervals of a paired difference do.
 
-    Half of the prompts do the same to both settings: there the two wins stand at the same rank of
-    what each setting can be; at the other prompts they have nothing to do with each other.
+    This share of the prompts does the same to both settings: there the two wins stand at the same
+    rank of what each setting can be; at the others they have nothing to do with each other.
     """
     rng = np.random.default_rng(seed)
     each = [population(draw, rate) for rate in rates]
@@ -131,7 +133,7 @@ def covered_difference(
     for start in range(0, intervals, CHUNK):
         shape = (min(CHUNK, intervals - start), prompts)
         ranks = rng.integers(0, POPULATION, (2, *shape))
-        ranks[1] = np.where(rng.random(shape) < 0.5, ranks[0], ranks[1])
+        ranks[1] = np.where(rng.random(shape) < share, ranks[0], ranks[1])
         left, right = (wins[rank] for wins, rank in zip(each, ranks, strict=True))
         limits = mean_limits(left - right, 0.95, (-1.0, 1.0), Marginals.of(left, right))
         parts.append(judged(left - right, *limits, truth))
@@ -179,7 +181,27 @@ def coverage(intervals: int, seed: int) -> None:
                     for cell, (_, count) in zip(row, cells, strict=True) if count == prompts]
             stray = sum(outside(share, prompts) for share in held)
             print(f"{prompts:4} prompts: {min(held):.3f} to {max(held):.3f}, "
-                  f"{stray} of {len(held)} cells outside")
+                  f"{stray} of {len(held)} cells outside", flush=True)
+    elsewhere(intervals // 5, seed)
+
+
+def elsewhere(intervals: int, seed: int) -> None:
+    """Print how differences do at numbers of prompts, and shares alike, that nothing was tuned at.
+
+    The share is that of the prompts which do the same to both settings.
+    """
+    print(f"paired differences elsewhere, {intervals} a cell: coverage")
+    for share in SHARES:
+        for prompts in sorted({*PROMPTS, *BETWEEN}):
+            if share == 0.5 and prompts in PROMPTS:
+                continue
+            found = [(covered_difference(draw, rates, prompts, intervals, seed, share)[0],
+                      name, rates) for name, draw in DRAWS.items() for rates in PAIRS]
+            held = [row[0] for row in found]
+            below = sum(coverage < LEAST for coverage in held)
+            print(f"{share:4g} alike, {prompts:3} prompts: {min(held):.3f} to {max(held):.3f}, mean "
+                  f"{np.mean(held):.3f}, {below} of {len(held)} cells below {LEAST:g}; least: "
+                  f"{min(found)[1]}, {min(found)[2]}", flush=True)
 
 
 def outside(share: float, prompts: int) -> bool:

@@ -22,7 +22,11 @@ go out to -1 and 1 where all prompts are alike, and, in part, where both setting
 or won less than `_HARDLY` of one prompt: then a ruin of one of them may just not have been met.
 
 Simulated coverage of the 95 % interval, win rates .5, .75 and .95, seven kinds of wins (0 and 1, of
-one and two seeds; chances; nearly always 1 and rarely 0): COVERAGE_HERE
+one and two seeds; chances; nearly always 1 and rarely 0): .961-.996 with 8 prompts, .946-.976 with
+24, .943-.971 with 60. Of paired differences, at four pairs of win rates: .959-1, .934-.979 and
+.942-.976. The constants were chosen looking at these very cells; a fresh 100,000 draws a cell gave
+.959-1, .932-.978 and .941-.974 for differences. Elsewhere it is less even: with 12 and 16 prompts
+.84-.86 where wins are nearly always 1, at .95 and .85, since the rare 0 is often not met.
 `benchmarks/rulebook.py --part coverage` prints it, `tests/distillation/test_intervals.py` repeats a
 smaller one.
 
