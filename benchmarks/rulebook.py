@@ -199,9 +199,9 @@ def elsewhere(intervals: int, seed: int) -> None:
                       name, rates) for name, draw in DRAWS.items() for rates in PAIRS]
             held = [row[0] for row in found]
             below = sum(coverage < LEAST for coverage in held)
-            print(f"{share:4g} alike, {prompts:3} prompts: {min(held):.3f} to {max(held):.3f}, mean "
-                  f"{np.mean(held):.3f}, {below} of {len(held)} cells below {LEAST:g}; least: "
-                  f"{min(found)[1]}, {min(found)[2]}", flush=True)
+            print(f"{share:4g} alike, {prompts:3} prompts: {min(held):.3f} to {max(held):.3f}, "
+                  f"mean {np.mean(held):.3f}, {below} of {len(held)} cells below {LEAST:g}; "
+                  f"least: {min(found)[1]}, {min(found)[2]}", flush=True)
 
 
 def outside(share: float, prompts: int) -> bool:

@@ -83,9 +83,8 @@ class Contrast:
     def where(self, kept: NDArray[np.bool_]) -> Contrast:
         """Return what some of the contexts tell, which may be none."""
         contexts = tuple(row for row, keep in zip(self.contexts, kept, strict=True) if keep)
-        levels = self.levels[kept]
-        return replace(self, contexts=contexts, by_context=self.by_context[kept], levels=levels,
-                       level=float(levels.mean()) if len(levels) else self.level)
+        return replace(self, contexts=contexts, by_context=self.by_context[kept],
+                       marginals=self.marginals.where(kept))
 
     def given(self) -> dict[str, Value]:
         """Return the values of other knobs that are the same in all contexts."""

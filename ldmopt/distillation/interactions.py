@@ -213,7 +213,7 @@ def _matched(owner: int, contrast: Contrast) -> Iterator[_Try]:
             rows = [_means(contrast.by_context[part]) for part in (inside, outside)]
             common = ~np.isnan(rows[0]) & ~np.isnan(rows[1])
             if common.any():
-                one, other = (Effect(row[~np.isnan(row)], contrast.marginals.pooled(part))
+                one, other = (Effect(row[~np.isnan(row)], contrast.marginals.where(part).pooled())
                               for row, part in zip(rows, (inside, outside), strict=True))
                 apart = np.hypot(one.marginals.apart, other.marginals.apart) / 2.0
                 both = Marginals(contrast.marginals.pooled().level, apart)

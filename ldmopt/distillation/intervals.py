@@ -107,11 +107,14 @@ class Marginals:
         spread = left.var(axis=1) + right.var(axis=1)
         return cls((left + right).mean(axis=1) / 2.0, np.sqrt(spread))
 
-    def pooled(self, rows: NDArray[np.bool_] | slice = slice(None)) -> Marginals:
-        """Return, as one row, those of the average of these differences, or of all."""
-        level, apart = self.level[rows], self.apart[rows]
-        spread = np.linalg.norm(apart) / len(apart)
-        return Marginals(np.array([level.mean()]), np.array([spread]))
+    def where(self, kept: NDArray[np.bool_]) -> Marginals:
+        """Return some of the rows."""
+        return Marginals(self.level[kept], self.apart[kept])
+
+    def pooled(self) -> Marginals:
+        """Return, as one row, those of the average of all rows' differences."""
+        spread = np.linalg.norm(self.apart) / len(self.apart)
+        return Marginals(np.array([self.level.mean()]), np.array([spread]))
 
     def unseen(self, prompts: int) -> Floats:
         """Return how far a ruin, of one setting alone, may be unseen: rows, 0 (not) to 1."""

@@ -81,7 +81,8 @@ def _compare(
     single = len(start.members) == len(end.members) == 1
     matched = contrast(table, knob, start.label, end.label) if single else None
     if matched is not None:
-        matched = matched.where((matched.levels > size / 2) & (matched.levels < 1.0 - size / 2))
+        levels = matched.marginals.level
+        matched = matched.where((levels > size / 2) & (levels < 1.0 - size / 2))
         if matched.contexts and well_matched(table, matched):
             return matched
     return additive_contrast(table, model, knob, start, end)
