@@ -186,7 +186,7 @@ def coverage(intervals: int, seed: int) -> None:
 
 
 def elsewhere(intervals: int, seed: int) -> None:
-    """Print how differences do at numbers of prompts, and shares alike, that nothing was tuned at.
+    """Print how differences do at numbers of prompts, and shares alike, that are not asked for.
 
     The share is that of the prompts which do the same to both settings.
     """

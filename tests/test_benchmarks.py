@@ -141,11 +141,18 @@ def test_the_benchmark_of_taste_measures_what_it_says():
 
 def test_the_benchmark_of_intervals_and_verdicts_prints_every_cell(capsys):
     rulebook = load("rulebook")
-    rulebook.coverage(50)
-    rows = [line for line in capsys.readouterr().out.splitlines() if line[:32].strip() in
-            rulebook.DRAWS]
-    assert len(rows) == 2 * len(rulebook.DRAWS)
-    assert all(0.7 <= float(share) <= 1 for row in rows for share in row[32:].split())
+    rulebook.coverage(50, 1)
+    table, rows = "", {}
+    for line in capsys.readouterr().out.splitlines():
+        if line[:32].strip() in rulebook.DRAWS:
+            rows.setdefault(table, []).append(line[32:].split())
+        elif " / prompts: " in line:
+            table = line
+    told = [[share.rstrip("*") for row in found for share in row]
+            for title, found in rows.items() if title.endswith("coverage")]
+    assert [len(found) for found in rows.values()] == [len(rulebook.DRAWS)] * 6
+    assert len(told) == 2
+    assert all(0.7 <= float(share) <= 1 for shares in told for share in shares)
     assert rulebook.limits_of_share(0, 200) == pytest.approx((0.0, 1 - 0.025 ** (1 / 200)))
     [low, high] = rulebook.limits_of_share(10, 200)
     assert low < 0.05 < high and high == pytest.approx(0.09, abs=0.005)

@@ -20,13 +20,15 @@ which says what prompts may do that do otherwise than those seen so far (a Diric
 base measure is independence, by its first two moments; Ferguson 1973, Annals of Statistics 1). They
 go out to -1 and 1 where all prompts are alike, and, in part, where both settings together have lost
 or won less than `_HARDLY` of one prompt: then a ruin of one of them may just not have been met.
+With fewer than `_FULL` prompts more counts as little, with the square of what is missing.
 
 Simulated coverage of the 95 % interval, win rates .5, .75 and .95, seven kinds of wins (0 and 1, of
 one and two seeds; chances; nearly always 1 and rarely 0): .961-.996 with 8 prompts, .946-.976 with
-24, .943-.971 with 60. Of paired differences, at four pairs of win rates: .959-1, .934-.979 and
-.942-.976. The constants were chosen looking at these very cells; a fresh 100,000 draws a cell gave
-.959-1, .932-.978 and .941-.974 for differences. Elsewhere it is less even: with 12 and 16 prompts
-.84-.86 where wins are nearly always 1, at .95 and .85, since the rare 0 is often not met.
+24, .943-.971 with 60. Of paired differences, at four pairs of win rates: .977-1, .934-.979 and
+.942-.976 (20,000 a cell). The constants were chosen looking at these very
+cells, `_FULL` at 12 and 16 prompts; another seed gave .980-1, .932-.978 and .941-.974. Elsewhere it
+is less even: down to .92 with 16 prompts where wins are nearly always 1, at .95 and .85, and .91
+with 24 and 40 at .95 and .95, where all that is seen is 0 or 1 and nearly always 1.
 `benchmarks/rulebook.py --part coverage` prints it, `tests/distillation/test_intervals.py` repeats a
 smaller one.
 
@@ -60,8 +62,9 @@ _REACH = 2.0
 """Standard deviations from the mean to the pseudo-observations."""
 _ROOM = 0.64
 """Win rates whose p (1 - p) is above this share of the largest, 1/4, count as "well inside"."""
-_FARTHEST, _HARDLY = 0.78, 0.75
-"""Of differences: the share of the way to the farthest prompt, and the lost wins that are few."""
+_FARTHEST, _HARDLY, _FULL = 0.78, 0.75, 24
+"""Of differences: the share of the way to the farthest prompt; the lost wins that are few; the
+prompts from which on no more count as few."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ class Marginals:
     def unseen(self, prompts: int) -> Floats:
         """Return how far a ruin, of one setting alone, may be unseen: rows, 0 (not) to 1."""
         lost = 2.0 * prompts * np.minimum(self.level, 1.0 - self.level)
-        return np.clip(1.0 - lost / _HARDLY, 0.0, 1.0)
+        few = _HARDLY * max(1.0, _FULL / prompts) ** 2
+        return np.clip(1.0 - lost / few, 0.0, 1.0)
 
 
 def mean_limits(
