@@ -146,11 +146,7 @@ class Probe:
 
     def seconds(self) -> Iterator[CostModel]:
         """Time short runs until seconds are predicted well enough; yield the model so far."""
-        space, bench = self.session.space, self.session.bench
-        short = dict.fromkeys(
-            space.canonical({**target, "steps": STEPS, "guidance_end": 1.0})
-            for target in self.targets)
-        candidates = [one for one in short if not space.refusal(one)]
+        bench, candidates = self.session.bench, self._short()
         began, model = bench.spent_seconds, None
         for _ in range(self.most):
             done = {*bench.readings(), *bench.failures}
@@ -171,7 +167,8 @@ class Probe:
     def memory(self) -> Iterator[CostModel]:
         """Read peak memory until it is predicted well enough; yield the model so far."""
         bench = self.session.bench
-        candidates = list({bench.memory_cell(one): one for one in self.targets}.values())
+        # A peak is reached within a step or two.
+        candidates = list({bench.memory_cell(one): one for one in self._short()}.values())
         began, model = bench.spent_seconds, None
         for _ in range(self.most):
             counts, model = counter(self.session), self._model(model, len(bench.memories()))
@@ -193,6 +190,14 @@ class Probe:
                 bench.memory(chosen)
             except GenerationError as error:
                 bench.book_failure(chosen, error)
+
+    def _short(self) -> list[Setting]:
+        """Return the targets as short runs, each once."""
+        space = self.session.space
+        short = dict.fromkeys(
+            space.canonical({**target, "steps": STEPS, "guidance_end": 1.0})
+            for target in self.targets)
+        return [one for one in short if not space.refusal(one)]
 
     def _time(self, setting: Setting, expected: float) -> None:
         """Time a short run; a failure is booked and left at that."""
