@@ -54,8 +54,8 @@ Column = tuple[str, Level] | None
 class ModelContrast:
     """Difference of two levels by prompt, with the standard deviation of the model's error.
 
-    ``level`` is a mean win rate: of all settings, or of those under the condition of a pairwise
-    term that the difference rests on.
+    The level of ``marginals`` is a mean win rate: of all settings, or of those under the condition
+    of a pairwise term that the difference rests on.
     """
 
     by_prompt: Floats

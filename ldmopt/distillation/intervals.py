@@ -25,10 +25,10 @@ With fewer than `_FULL` prompts more counts as little, with the square of what i
 Simulated coverage of the 95 % interval, win rates .5, .75 and .95, seven kinds of wins (0 and 1, of
 one and two seeds; chances; nearly always 1 and rarely 0): .961-.996 with 8 prompts, .946-.976 with
 24, .943-.971 with 60. Of paired differences, at four pairs of win rates: .977-1, .934-.979 and
-.942-.976 (20,000 a cell). The constants were chosen looking at these very
-cells, `_FULL` at 12 and 16 prompts; another seed gave .980-1, .932-.978 and .941-.974. Elsewhere it
-is less even: down to .92 with 16 prompts where wins are nearly always 1, at .95 and .85, and .91
-with 24 and 40 at .95 and .95, where all that is seen is 0 or 1 and nearly always 1.
+.942-.976 (20,000 a cell). The constants were chosen looking at these very cells, `_FULL` at 12 and
+16 prompts; another seed gave .980-1, .932-.978 and .941-.974. Elsewhere it is less even: down to
+.92 with 16 prompts where wins are nearly always 1, at .95 and .85, and .91 with 24 and 40 at .95
+and .95, where all that is seen is 0 or 1 and nearly always 1.
 `benchmarks/rulebook.py --part coverage` prints it, `tests/distillation/test_intervals.py` repeats a
 smaller one.
 

@@ -282,26 +282,23 @@ def equivalent(row: Mapping[str, Any]) -> str:
         told = f"cannot be told apart ({within}; {seen})"
     else:
         told = "give the same pictures"
-    return f"**{row['knob']}**: {values} {told}; {_least_time(row)}{_least_memory(row)}."
+    return f"**{row['knob']}**: {values} {told}; {_least_cost(row)}."
 
 
-def _least_time(row: Mapping[str, Any]) -> str:
-    """Which of equal values takes least time, as far as that is told."""
-    evidence, values = row["evidence"], row["values"]
+def _least_cost(row: Mapping[str, Any]) -> str:
+    """Which of equal values takes least time, as far as that is told, and least memory."""
+    evidence, values, quickest = row["evidence"], row["values"], None
     if evidence.get("same_seconds"):
-        return "all take the same time"
-    if len(evidence.get("seconds_ratio_to_first", values)) < len(values):
-        return "too few settings tell which takes least time"
-    return f"**{row['cheapest']}** takes least time"
-
-
-def _least_memory(row: Mapping[str, Any]) -> str:
-    """Which of equal values takes least memory, where that differs."""
-    smallest = row["evidence"].get("smallest")
+        told = "all take the same time"
+    elif len(evidence.get("seconds_ratio_to_first", values)) < len(values):
+        told = "too few settings tell which takes least time"
+    else:
+        quickest = row["cheapest"]
+        told = f"**{quickest}** takes least time"
+    smallest = evidence.get("smallest")
     if smallest is None:
-        return ""
-    told = _least_time(row)
-    return " and memory" if told.startswith(f"**{smallest}**") else f", **{smallest}** least memory"
+        return told
+    return told + (" and memory" if smallest == quickest else f", **{smallest}** least memory")
 
 
 def nothing_to_avoid(data: Mapping[str, Any]) -> Iterator[str]:
